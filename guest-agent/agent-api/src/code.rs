@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Stable error codes: what a person or a script sees in a CRI error, on a command line and in
+//! `docs/errors.md`.
+
+use std::fmt;
+
+/// Declares [`Code`] and, for each variant, its text and the next step for the reader.
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal, next: $next:literal;)+) => {
+        /// A stable error code.
+        ///
+        /// # Security
+        ///
+        /// Codes and their advice are public and hold nothing of the workload: the host reads them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Code {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Code {
+            /// Every code, in the order of `docs/errors.md`.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The code as text, for example `policy.argv`.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// What the reader can do next, one sentence without a full stop.
+            #[must_use]
+            pub const fn next_step(self) -> &'static str {
+                match self { $(Self::$variant => $next,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request is malformed or over a cap.
+    RequestInvalid = "request.invalid", next: "compare the versions of shim and guest image; this is not caused by the pod";
+    /// The call is not allowed in the guest's present phase.
+    RequestPhase = "request.phase", next: "the shim must set the network and wait for attestation first";
+    /// An id is unknown, used before or in the wrong state.
+    RequestId = "request.id", next: "delete the pod and create it again";
+    /// The guest has no initdata or cannot read it.
+    InitdataMissing = "initdata.missing", next: "run `casemate policy generate` and apply the pod that it writes";
+    /// The initdata is not well-formed.
+    InitdataInvalid = "initdata.invalid", next: "run `casemate policy generate` again and do not edit its output";
+    /// The digest of the initdata is not the one the VM was launched with.
+    InitdataMismatch = "initdata.mismatch", next: "the initdata was changed after launch parameters were fixed: treat the node as hostile or broken";
+    /// The guest's TEE device gives no report.
+    TeeReport = "tee.report", next: "run `casemate check` on the node";
+    /// The TEE that the configuration requires is missing on the node.
+    TeeMissing = "tee.missing", next: "schedule the pod to a node with this TEE, or fix what `casemate check` names";
+    /// The host asked for a network that could capture loopback or is malformed.
+    NetworkRefused = "network.refused", next: "check the node's CNI configuration";
+    /// No container of this name is in the policy.
+    PolicyContainer = "policy.container", next: "run `casemate policy generate` on the pod as it is now";
+    /// The image digest differs from the policy's.
+    PolicyImage = "policy.image", next: "the tag was moved: generate the policy again if the new image is wanted";
+    /// The argument list differs.
+    PolicyArgv = "policy.argv", next: "generate the policy again if the new command is wanted";
+    /// An environment variable is missing, added or differs.
+    PolicyEnv = "policy.env", next: "generate the policy again, or declare a hole for the variable";
+    /// The working directory differs.
+    PolicyCwd = "policy.cwd", next: "generate the policy again if the new directory is wanted";
+    /// Terminal or stdin differ from what is granted.
+    PolicyStdio = "policy.stdio", next: "set tty or stdin in the pod and generate the policy again";
+    /// A mount differs from the policy's.
+    PolicyMount = "policy.mount", next: "generate the policy again if the new mount is wanted";
+    /// The read-only flag of the root differs.
+    PolicyRootfs = "policy.rootfs", next: "generate the policy again if the new setting is wanted";
+    /// The command is not on the container's exec list.
+    PolicyExec = "policy.exec", next: "add the command to the container's exec list and generate the policy again";
+    /// The signal is not granted.
+    PolicySignal = "policy.signal", next: "add the signal to the policy";
+    /// The container was started as often as the policy allows, or one of its name is alive.
+    PolicyCount = "policy.count", next: "delete the pod and create it again";
+    /// The network values do not fit the policy.
+    PolicyNetwork = "policy.network", next: "check the pod's hostname and DNS settings against the policy";
+    /// The broker cannot be reached.
+    BrokerUnreachable = "broker.unreachable", next: "check that the broker runs and that the pod's network reaches it";
+    /// The broker's certificate does not chain to the CA in the initdata.
+    BrokerUntrusted = "broker.untrusted", next: "put the broker's CA into the initdata, or look for an interceptor";
+    /// The broker does not accept the evidence.
+    AttestRefused = "attest.refused", next: "ask the broker's owner for the verdict (`casemate-broker` audit log)";
+    /// The broker accepted the evidence but not the request for this resource.
+    ResourceDenied = "resource.denied", next: "allow this initdata digest for the resource in the broker";
+    /// The resource does not exist in the broker.
+    ResourceMissing = "resource.missing", next: "store the key in the broker under the name in the image's annotation";
+    /// The registry cannot be reached or breaks off.
+    ImageUnreachable = "image.unreachable", next: "check the registry and the pod's network";
+    /// The registry refuses access.
+    ImageDenied = "image.denied", next: "give the guest credentials for the registry";
+    /// A digest of manifest, config, layer or unpacked content differs.
+    ImageDigest = "image.digest", next: "the registry or the network altered the image: push it again or look for an interceptor";
+    /// Manifest, config or layer are malformed, unsupported or over a cap.
+    ImageInvalid = "image.invalid", next: "check the image with another tool, for example skopeo inspect";
+    /// A layer does not decrypt: wrong key or altered content.
+    ImageDecrypt = "image.decrypt", next: "check that the broker holds the key that the image was encrypted with";
+    /// The policy demands an encrypted image and this one is not.
+    ImageNotEncrypted = "image.not-encrypted", next: "push the encrypted image, or generate the policy for the plain one";
+    /// The guest has no room left.
+    GuestFull = "guest.full", next: "give the pod more memory";
+    /// The image pull goes on; ask again.
+    PullInProgress = "pull.in-progress", next: "no action: kubelet asks again";
+    /// A container could not be created or started inside the guest.
+    ContainerFailed = "container.failed", next: "check the container's command and image";
+    /// The VM did not reach the agent in time.
+    VmBoot = "vm.boot", next: "firmware refused kernel, initramfs or command line, or the guest image is broken: run `casemate guest-image verify`";
+    /// The VM ended or its agent fell silent.
+    VmDied = "vm.died", next: "see the shim's log on the node";
+    /// The VMM could not be started.
+    VmStart = "vm.start", next: "run `casemate check` on the node";
+    /// The shim's configuration is missing or wrong.
+    ConfigInvalid = "config.invalid", next: "correct the file that the message names";
+    /// Something inside the guest failed that no request should cause.
+    Internal = "internal", next: "report this as a bug of Casemate";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Code {
+    type Err = UnknownCode;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        Self::ALL.iter().copied().find(|c| c.as_str() == s).ok_or(UnknownCode)
+    }
+}
+
+/// The text is no code of this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown error code")]
+pub struct UnknownCode;

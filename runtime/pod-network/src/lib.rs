@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Joins the pod's network namespace to the VM
