@@ -1,2 +1,67 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Builds the reproducible guest image
+//! Builds the guest image: firmware, kernel, one initramfs with the agent, and the command line.
+//!
+//! The four parts are all that is measured of a guest, so whoever builds the image (an owner, CI, a
+//! node's administrator) must get the same bytes from the same inputs: owners compare, they do not
+//! trust the builder. The image is public and holds no secret.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use casemate_guest_image::{BuildInputs, Kind, build, inputs, verify};
+//!
+//! let debian = inputs::fetch(Path::new("target/casemate/inputs"))?;
+//! let out = Path::new("target/casemate/guest/production");
+//! let manifest = build(
+//!     &BuildInputs {
+//!         firmware: &debian.firmware,
+//!         kernel: &debian.kernel,
+//!         modules: &debian.modules,
+//!         agent: Path::new("target/x86_64-unknown-linux-gnu/release/casemate-agent"),
+//!         packages: debian.packages.clone(),
+//!         kind: Kind::Production,
+//!     },
+//!     out,
+//! )?;
+//! println!("initramfs: {}", manifest.parts["initramfs"].sha256);
+//! assert!(verify(out)?.is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Invariants
+//!
+//! - Same inputs, same bytes: no time, path, user, umask or folder order enters the image.
+//! - A production image holds the agent, kernel modules and nothing else: no shell, no device of the
+//!   software TEE. The agent's bytes are the same in both kinds.
+//! - Firmware that would not check the kernel is refused, as are modules that are unsigned or of
+//!   another kernel, and an agent that needs a dynamic linker.
+
+mod build;
+mod cmdline;
+mod cpio;
+mod elf;
+mod image;
+pub mod inputs;
+mod kernel;
+mod manifest;
+mod modules;
+mod verify;
+
+pub use build::BuildError;
+pub use build::BuildInputs;
+pub use build::Kind;
+pub use build::build;
+pub use cmdline::command_line;
+pub use cpio::CpioError;
+pub use elf::ElfError;
+pub use image::GuestImage;
+pub use image::ReadError;
+pub use kernel::KernelError;
+pub use manifest::FileRecord;
+pub use manifest::KindName;
+pub use manifest::Manifest;
+pub use manifest::PartRecord;
+pub use manifest::Sha256;
+pub use modules::ModuleError;
+pub use verify::Difference;
+pub use verify::verify;

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The SEV kernel-hashes table, by which measured firmware checks kernel, initrd and command line.
+//!
+//! Sources: QEMU, `target/i386/sev.c` (`SevHashTable`); EDK II,
+//! `OvmfPkg/AmdSev/BlobVerifierLibSevHashes`. A header (GUID, u16 length 168) is followed by three
+//! entries (GUID, u16 length 50, SHA-256) for command line, initrd and kernel, in this order, and
+//! by zeros up to a multiple of 16.
+//!
+//! # Security
+//!
+//! E1: firmware *accepts unchecked* what the table does not name. So a table here always names all
+//! three, and one that lacks an entry is refused.
+
+use ring::digest;
+
+use crate::guid::Guid;
+use crate::guid::guid;
+
+/// Size of the table with its padding, in bytes.
+pub const TABLE_SIZE: usize = 176;
+
+/// Longest command line that Linux takes on x86, in bytes, without its NUL.
+pub const MAX_COMMAND_LINE: usize = 2047;
+
+/// The three digests that the firmware demands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KernelHashes {
+    /// SHA-256 of the command line and one NUL.
+    pub cmdline: [u8; 32],
+    /// SHA-256 of the initrd; of nothing if there is none.
+    pub initrd: [u8; 32],
+    /// SHA-256 of the kernel file as it is, setup header included.
+    pub kernel: [u8; 32],
+}
+
+impl KernelHashes {
+    /// Hashes what a launcher is going to give to the firmware. `cmdline` comes without its NUL.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelHashesError::NulInCommandLine`] and [`KernelHashesError::CommandLineTooLong`]: of
+    /// such a line the kernel would read another one than was hashed.
+    pub fn of(kernel: &[u8], initrd: &[u8], cmdline: &[u8]) -> Result<Self, KernelHashesError> {
+        if cmdline.len() > MAX_COMMAND_LINE {
+            return Err(KernelHashesError::CommandLineTooLong { length: cmdline.len() });
+        }
+        if cmdline.contains(&0) {
+            return Err(KernelHashesError::NulInCommandLine);
+        }
+        Ok(Self {
+            cmdline: sha256(&[cmdline, &[0]]),
+            initrd: sha256(&[initrd]),
+            kernel: sha256(&[kernel]),
+        })
+    }
+
+    /// Writes the table.
+    #[must_use]
+    pub fn to_table(&self) -> [u8; TABLE_SIZE] {
+        let mut table = [0; TABLE_SIZE];
+        let mut rest = table.as_mut_slice();
+        put(&mut rest, &HEADER);
+        put(&mut rest, &TABLE_LENGTH.to_le_bytes());
+        for (guid, hash) in
+            [(CMDLINE, &self.cmdline), (INITRD, &self.initrd), (KERNEL, &self.kernel)]
+        {
+            put(&mut rest, &guid);
+            put(&mut rest, &ENTRY_LENGTH.to_le_bytes());
+            put(&mut rest, hash);
+        }
+        table
+    }
+
+    /// Reads a table: exactly the bytes that [`KernelHashes::to_table`] writes for some digests.
+    ///
+    /// # Errors
+    ///
+    /// A table that lacks an entry, has another order, another length or anything in its padding:
+    /// see [`KernelHashesError`].
+    pub fn from_table(table: &[u8]) -> Result<Self, KernelHashesError> {
+        let table: &[u8; TABLE_SIZE] =
+            table.try_into().map_err(|_| KernelHashesError::WrongSize { size: table.len() })?;
+        let mut rest = table.as_slice();
+        if take(&mut rest) != Some(HEADER) {
+            return Err(KernelHashesError::BadHeader);
+        }
+        let length = take(&mut rest).map(u16::from_le_bytes).unwrap_or_default();
+        // A shorter table lacks entries, whatever stands behind its end.
+        let entries = usize::from(length).saturating_sub(HEADER_SIZE);
+        let (mut entries, padding) =
+            rest.split_at_checked(entries).ok_or(KernelHashesError::BadLength { length })?;
+        let hashes = Self {
+            cmdline: take_entry(&mut entries, CMDLINE, "command line")?,
+            initrd: take_entry(&mut entries, INITRD, "initrd")?,
+            kernel: take_entry(&mut entries, KERNEL, "kernel")?,
+        };
+        if length != TABLE_LENGTH {
+            return Err(KernelHashesError::BadLength { length });
+        }
+        if padding.iter().any(|byte| *byte != 0) {
+            return Err(KernelHashesError::DirtyPadding);
+        }
+        Ok(hashes)
+    }
+
+    /// The whole page that a launcher measures: the table at its offset, zeros around it.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelHashesError::OutsidePage`] if the table would cross the page's end.
+    pub fn to_page(&self, table_address: u64) -> Result<Box<[u8; 4096]>, KernelHashesError> {
+        let mut page = Box::new([0; 4096]);
+        let outside = KernelHashesError::OutsidePage { address: table_address };
+        let offset =
+            usize::try_from(table_address % crate::ovmf::PAGE_SIZE).map_err(|_| outside.clone())?;
+        let place = page.get_mut(offset..).and_then(|rest| rest.first_chunk_mut());
+        *place.ok_or(outside)? = self.to_table();
+        Ok(page)
+    }
+}
+
+/// Why a kernel-hashes table cannot be made or is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelHashesError {
+    /// The command line holds a NUL.
+    #[error("the kernel command line contains a NUL byte")]
+    NulInCommandLine,
+    /// The command line is longer than [`MAX_COMMAND_LINE`].
+    #[error("the kernel command line has {length} bytes, more than {MAX_COMMAND_LINE}")]
+    CommandLineTooLong {
+        /// Length in bytes.
+        length: usize,
+    },
+    /// The table has not exactly [`TABLE_SIZE`] bytes.
+    #[error("the SEV hash table has {size} bytes, expected {TABLE_SIZE}")]
+    WrongSize {
+        /// Size in bytes.
+        size: usize,
+    },
+    /// The table does not start with its GUID.
+    #[error("the SEV hash table has no header")]
+    BadHeader,
+    /// The length in the header is wrong.
+    #[error("the SEV hash table says that it has {length} bytes")]
+    BadLength {
+        /// Length in the header.
+        length: u16,
+    },
+    /// The table does not name one of the three; firmware would then accept any.
+    #[error("the SEV hash table lacks the {entry} in its place")]
+    MissingEntry {
+        /// The absent entry.
+        entry: &'static str,
+    },
+    /// An entry has another length than a SHA-256 entry.
+    #[error("the {entry} entry of the SEV hash table has the wrong length")]
+    BadEntry {
+        /// The bad entry.
+        entry: &'static str,
+    },
+    /// The padding of the table holds something.
+    #[error("the padding of the SEV hash table is not zero")]
+    DirtyPadding,
+    /// The table does not fit its page.
+    #[error("a SEV hash table at {address:#x} crosses the end of its page")]
+    OutsidePage {
+        /// Guest-physical address of the table.
+        address: u64,
+    },
+}
+
+fn take_entry(
+    rest: &mut &[u8],
+    guid: Guid,
+    entry: &'static str,
+) -> Result<[u8; 32], KernelHashesError> {
+    if take(rest) != Some(guid) {
+        return Err(KernelHashesError::MissingEntry { entry });
+    }
+    if take(rest) != Some(ENTRY_LENGTH.to_le_bytes()) {
+        return Err(KernelHashesError::BadEntry { entry });
+    }
+    take(rest).ok_or(KernelHashesError::BadEntry { entry })
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*taken)
+}
+
+fn put<const N: usize>(rest: &mut &mut [u8], bytes: &[u8; N]) {
+    if let Some((place, after)) = std::mem::take(rest).split_first_chunk_mut() {
+        *place = *bytes;
+        *rest = after;
+    }
+}
+
+fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
+
+const HEADER_SIZE: usize = 18;
+/// Length of the table without its padding.
+const TABLE_LENGTH: u16 = 168;
+const ENTRY_LENGTH: u16 = 50;
+
+const HEADER: Guid = guid(0x9438d606_4f22_4cc9_b479_a793d411fd21);
+const CMDLINE: Guid = guid(0x97d02dd8_bd20_4c94_aa78_e7714d36ab2a);
+const INITRD: Guid = guid(0x44baf731_3a2f_4bd7_9af1_41e29169781d);
+const KERNEL: Guid = guid(0x4de79437_abd2_427f_b835_d5b172d2045b);
+
+#[cfg(test)]
+mod tests;

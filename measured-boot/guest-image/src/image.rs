@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A guest image that was read back whole.
+
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+
+use casemate_boot_formats::sev_hashes::KernelHashes;
+use casemate_boot_formats::sev_hashes::KernelHashesError;
+
+use crate::Manifest;
+use crate::PartRecord;
+
+/// The measured parts of a guest image, equal to what its manifest says.
+#[derive(Debug)]
+pub struct GuestImage {
+    /// What the image consists of.
+    pub manifest: Manifest,
+    /// The firmware image.
+    pub firmware: Vec<u8>,
+    /// The kernel, as the guest gets it.
+    pub kernel: Vec<u8>,
+    /// The initramfs.
+    pub initramfs: Vec<u8>,
+    /// The kernel's command line, without NUL or newline.
+    pub cmdline: Vec<u8>,
+}
+
+impl GuestImage {
+    /// Reads a guest image.
+    ///
+    /// # Errors
+    ///
+    /// A part that is absent, too large or not what the manifest says: see [`ReadError`].
+    pub fn read(folder: &Path) -> Result<Self, ReadError> {
+        let manifest = read_manifest(folder)?;
+        let part = |name: &'static str| {
+            let bytes = read_capped(&folder.join(name), MAX_PART_SIZE)?;
+            if manifest.parts.get(name) == Some(&PartRecord::of(&bytes)) {
+                Ok(bytes)
+            } else {
+                Err(ReadError::Changed { part: name })
+            }
+        };
+        Ok(Self {
+            firmware: part(Manifest::FIRMWARE)?,
+            kernel: part(Manifest::KERNEL)?,
+            initramfs: part(Manifest::INITRAMFS)?,
+            cmdline: part(Manifest::CMDLINE)?,
+            manifest,
+        })
+    }
+
+    /// The digests that the firmware will demand.
+    ///
+    /// # Errors
+    ///
+    /// A command line that no kernel reads whole.
+    pub fn hashes(&self) -> Result<KernelHashes, KernelHashesError> {
+        KernelHashes::of(&self.kernel, &self.initramfs, &self.cmdline)
+    }
+}
+
+/// Why a guest image cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// A file cannot be read.
+    #[error("failed to read {}", path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is larger than any part of a guest image.
+    #[error("{} is larger than {limit} bytes", path.display())]
+    TooLarge {
+        /// Its path.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The manifest is not what this version writes.
+    #[error("failed to read the manifest {}", path.display())]
+    Manifest {
+        /// Its path.
+        path: PathBuf,
+        /// What the parser said.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The manifest is of another version or names other parts.
+    #[error("the manifest {} is not of format {}", path.display(), Manifest::FORMAT)]
+    UnknownFormat {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// A part is not what the manifest says.
+    #[error("the part {part} of the guest image is not what its manifest says")]
+    Changed {
+        /// Name of the part.
+        part: &'static str,
+    },
+}
+
+pub(crate) fn read_manifest(folder: &Path) -> Result<Manifest, ReadError> {
+    let path = folder.join(Manifest::FILE);
+    let bytes = read_capped(&path, Manifest::MAX_SIZE)?;
+    let manifest: Manifest = serde_json::from_slice(&bytes)
+        .map_err(|source| ReadError::Manifest { path: path.clone(), source })?;
+    if manifest.format != Manifest::FORMAT || !manifest.parts.keys().eq(Manifest::PARTS) {
+        return Err(ReadError::UnknownFormat { path });
+    }
+    Ok(manifest)
+}
+
+pub(crate) fn read_capped(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(|source| ReadError::File { path: path.to_owned(), source })?;
+    if u64::try_from(bytes.len()).is_ok_and(|size| size <= limit) {
+        Ok(bytes)
+    } else {
+        Err(ReadError::TooLarge { path: path.to_owned(), limit })
+    }
+}
+
+/// Largest accepted part, in bytes.
+pub(crate) const MAX_PART_SIZE: u64 = 256 * 1024 * 1024;

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Compares a guest image with its manifest.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::Manifest;
+use crate::PartRecord;
+use crate::ReadError;
+use crate::image::MAX_PART_SIZE;
+use crate::image::read_capped;
+use crate::image::read_manifest;
+
+/// Recomputes the digest of every part and names what differs from the manifest.
+///
+/// # Errors
+///
+/// A manifest or folder that cannot be read. A part that differs or is absent is no error but a
+/// [`Difference`].
+pub fn verify(folder: &Path) -> Result<Vec<Difference>, ReadError> {
+    let manifest = read_manifest(folder)?;
+    let mut differences = Vec::new();
+    for (name, expected) in &manifest.parts {
+        match read_capped(&folder.join(name), MAX_PART_SIZE) {
+            Ok(bytes) => {
+                let found = PartRecord::of(&bytes);
+                if found != *expected {
+                    let expected = expected.clone();
+                    differences.push(Difference::Changed { part: name.clone(), expected, found });
+                }
+            }
+            Err(ReadError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                differences.push(Difference::Missing { part: name.clone() });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let read = |source| ReadError::File { path: folder.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(read)? {
+        names.push(entry.map_err(read)?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    names.retain(|name| name != Manifest::FILE && !manifest.parts.contains_key(name));
+    differences.extend(names.into_iter().map(|name| Difference::Unexpected { name }));
+    Ok(differences)
+}
+
+/// One way in which a guest image departs from its manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Difference {
+    /// A part has other bytes.
+    Changed {
+        /// Name of the part.
+        part: String,
+        /// What the manifest says.
+        expected: PartRecord,
+        /// What lies there.
+        found: PartRecord,
+    },
+    /// A part is absent.
+    Missing {
+        /// Name of the part.
+        part: String,
+    },
+    /// A file that is no part of the image.
+    Unexpected {
+        /// Name of the file.
+        name: String,
+    },
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed { part, expected, found } => write!(
+                formatter,
+                "{part} differs: expected {} bytes, sha256 {}; found {} bytes, sha256 {}",
+                expected.size, expected.sha256, found.size, found.sha256
+            ),
+            Self::Missing { part } => write!(formatter, "{part} is missing"),
+            Self::Unexpected { name } => write!(formatter, "{name} is not part of the image"),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The guest image as a set of files: the same bytes everywhere, and nothing in it that need not be.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
+
+mod fixtures;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use casemate_guest_image::BuildError;
+use casemate_guest_image::BuildInputs;
+use casemate_guest_image::Difference;
+use casemate_guest_image::ElfError;
+use casemate_guest_image::GuestImage;
+use casemate_guest_image::Kind;
+use casemate_guest_image::KindName;
+use casemate_guest_image::Manifest;
+use casemate_guest_image::ModuleError;
+use casemate_guest_image::ReadError;
+use casemate_guest_image::Sha256;
+use casemate_guest_image::build;
+use casemate_guest_image::verify;
+
+#[test]
+fn two_builds_in_different_folders_are_equal() {
+    let Some(debian) = fixtures::debian() else { return };
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let probe = fixtures::compile_probe(here.path());
+    let out = here.path().join("image");
+    build(&fixtures::build_inputs(&debian, &probe, Kind::Production), &out).unwrap();
+
+    // The same inputs under other paths, with other times and permissions.
+    let copy = |from: &Path, name: &str| {
+        let to = there.path().join(name);
+        fs::write(&to, fs::read(from).unwrap()).unwrap();
+        to
+    };
+    let (firmware, kernel) = (copy(&debian.firmware, "f"), copy(&debian.kernel, "k"));
+    let agent = copy(&probe, "a");
+    let elsewhere = BuildInputs {
+        firmware: &firmware,
+        kernel: &kernel,
+        agent: &agent,
+        ..fixtures::build_inputs(&debian, &probe, Kind::Production)
+    };
+    let other = there.path().join("deeper/image");
+    build(&elsewhere, &other).unwrap();
+
+    let digests = |folder: &Path| -> BTreeMap<String, Sha256> {
+        fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                (name, Sha256::of(&fs::read(path).unwrap()))
+            })
+            .collect()
+    };
+    assert_eq!(digests(&out), digests(&other));
+    assert_eq!(digests(&out).len(), 5);
+}
+
+#[test]
+fn production_holds_the_agent_and_modules_only() {
+    let Some(debian) = fixtures::debian() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let agent = fixtures::compile_probe(folder.path());
+    // The device is another program: the same one with a byte more.
+    let device = folder.path().join("device");
+    fs::write(&device, [fs::read(&agent).unwrap(), vec![0]].concat()).unwrap();
+
+    let read = |kind| {
+        let out = folder.path().join("image");
+        let manifest = build(&fixtures::build_inputs(&debian, &agent, kind), &out).unwrap();
+        let image = GuestImage::read(&out).unwrap();
+        assert_eq!(image.manifest, manifest);
+        let files = unpack(&image.initramfs);
+        // The manifest lists exactly what is in the archive.
+        let listed = manifest.initramfs_files.iter().map(|file| (file.path.clone(), file.sha256));
+        let found = files.iter().map(|(path, contents)| (path.clone(), Sha256::of(contents)));
+        assert!(listed.eq(found));
+        (manifest, files)
+    };
+    let (production, files) = read(Kind::Production);
+    assert_eq!(production.kind, KindName::Production);
+    let agent_bytes = fs::read(&agent).unwrap();
+    assert_eq!(files["init"], agent_bytes);
+    for (path, contents) in &files {
+        // No shell, no software TEE: beside the agent there are only modules and their order.
+        match path.as_str() {
+            "init" => {}
+            "lib/modules/load-order" => check_load_order(contents, &files),
+            _ => {
+                assert!(path.starts_with("lib/modules/") && path.ends_with(".ko.xz"), "{path}");
+                assert!(contents.starts_with(b"\xfd7zXZ\0"), "{path}");
+            }
+        }
+        assert!(!path.contains("cuse") && *contents != fs::read(&device).unwrap(), "{path}");
+    }
+
+    let (simulated, files) = read(Kind::Simulated { device: &device });
+    assert_eq!(simulated.kind, KindName::Simulated);
+    assert_eq!(files["casemate-agent"], agent_bytes, "the agents differ");
+    assert_eq!(files["init"], fs::read(&device).unwrap());
+    assert_eq!(files["lib/modules-sim/load-order"], b"cuse.ko.xz\n");
+    // Another initramfs, hence another launch digest; the rest is the same.
+    for part in Manifest::PARTS {
+        let same = production.parts[part] == simulated.parts[part];
+        assert_eq!(same, part != "initramfs", "{part}");
+    }
+}
+
+/// Each listed file is there, each there is listed, and the network's driver stands behind what it
+/// needs.
+fn check_load_order(order: &[u8], files: &BTreeMap<String, Vec<u8>>) {
+    let order: Vec<&str> = std::str::from_utf8(order).unwrap().lines().collect();
+    let mut sorted = order.clone();
+    sorted.sort_unstable();
+    let mut present: Vec<&str> = files
+        .keys()
+        .filter_map(|path| path.strip_prefix("lib/modules/"))
+        .filter(|name| *name != "load-order")
+        .collect();
+    present.sort_unstable();
+    assert_eq!(sorted, present);
+    let position = |name: &str| order.iter().position(|known| *known == name).unwrap();
+    assert!(position("failover.ko.xz") < position("net_failover.ko.xz"));
+    assert!(position("net_failover.ko.xz") < position("virtio_net.ko.xz"));
+    assert!(position("configfs.ko.xz") < position("tsm.ko.xz"));
+    assert!(position("tsm.ko.xz") < position("sev-guest.ko.xz"));
+}
+
+/// The regular files of a compressed newc archive, read independently of the builder.
+fn unpack(initramfs: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let archive = zstd::decode_all(initramfs).unwrap();
+    let mut files = BTreeMap::new();
+    let mut at = 0;
+    loop {
+        let field = |index: usize| {
+            let start = at + 6 + index * 8;
+            let digits = std::str::from_utf8(&archive[start..start + 8]).unwrap();
+            usize::from_str_radix(digits, 16).unwrap()
+        };
+        assert_eq!(&archive[at..at + 6], b"070701");
+        let (mode, size, name_size) = (field(1), field(6), field(11));
+        assert_eq!((field(2), field(3), field(5)), (0, 0, 0), "owner, group and time");
+        let name = std::str::from_utf8(&archive[at + 110..at + 110 + name_size - 1]).unwrap();
+        let start = (at + 110 + name_size).next_multiple_of(4);
+        if name == "TRAILER!!!" {
+            assert_eq!(archive.len(), start, "something stands behind the archive");
+            return files;
+        }
+        if mode & 0o17_0000 == 0o10_0000 {
+            files.insert(name.to_owned(), archive[start..start + size].to_vec());
+        }
+        at = (start + size).next_multiple_of(4);
+    }
+}
+
+#[test]
+fn refuses_inputs_that_make_no_measured_guest() {
+    let Some(debian) = fixtures::debian() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let probe = fixtures::compile_probe(folder.path());
+    let good = fixtures::build_inputs(&debian, &probe, Kind::Production);
+    let out = folder.path().join("image");
+    let refused = |inputs: &BuildInputs<'_>| {
+        let error = build(inputs, &out).unwrap_err();
+        assert!(!out.exists(), "a refused build left something behind");
+        error
+    };
+
+    // E1: firmware that would start any kernel, made by renaming its hash table entry.
+    let entry = [0x1f, 0x37, 0x55, 0x72, 0x3b, 0x3a, 0x04, 0x4b];
+    let mut firmware = fs::read(&debian.firmware).unwrap();
+    let at = firmware.windows(8).rposition(|window| window == entry).unwrap();
+    firmware[at] ^= 1;
+    let unmeasuring = folder.path().join("firmware");
+    fs::write(&unmeasuring, firmware).unwrap();
+    let error = refused(&BuildInputs { firmware: &unmeasuring, ..good.clone() });
+    assert!(matches!(error, BuildError::Firmware { .. }), "{error:?}");
+
+    let error = refused(&BuildInputs { kernel: &debian.firmware, ..good.clone() });
+    assert!(matches!(error, BuildError::Kernel { .. }), "{error:?}");
+
+    let error = refused(&BuildInputs { agent: &debian.kernel, ..good.clone() });
+    assert!(matches!(error, BuildError::Program { .. }), "{error:?}");
+
+    let dynamic_folder = tempfile::tempdir().unwrap();
+    let dynamic = fixtures::compile_dynamic_probe(dynamic_folder.path());
+    let error = refused(&BuildInputs { agent: &dynamic, ..good.clone() });
+    let BuildError::Program { source: ElfError::NotStatic, .. } = error else {
+        panic!("{error:?}");
+    };
+
+    let error = refused(&BuildInputs { modules: folder.path(), ..good.clone() });
+    assert!(matches!(error, BuildError::Modules(ModuleError::Read { .. })), "{error:?}");
+
+    let error = refused(&BuildInputs { agent: Path::new("/nonexistent"), ..good.clone() });
+    assert!(matches!(error, BuildError::Input(_)), "{error:?}");
+
+    // What lies in the place of the output and is no guest image stays.
+    let taken = folder.path().join("taken");
+    fs::create_dir(&taken).unwrap();
+    fs::write(taken.join("precious"), "data").unwrap();
+    let error = build(&good, &taken).unwrap_err();
+    assert!(matches!(error, BuildError::OutputTaken { .. }), "{error:?}");
+    assert!(taken.join("precious").exists());
+}
+
+#[test]
+fn verify_names_what_differs() {
+    let Some(debian) = fixtures::debian() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let probe = fixtures::compile_probe(folder.path());
+    let out = folder.path().join("image");
+    build(&fixtures::build_inputs(&debian, &probe, Kind::Production), &out).unwrap();
+    assert_eq!(verify(&out).unwrap(), []);
+
+    fs::write(out.join("cmdline.txt"), "init=/bin/sh").unwrap();
+    fs::remove_file(out.join("kernel")).unwrap();
+    fs::write(out.join("extra"), "").unwrap();
+    let differences = verify(&out).unwrap();
+    assert!(
+        matches!(
+            differences.as_slice(),
+            [
+                Difference::Changed { part, found, .. },
+                Difference::Missing { part: missing },
+                Difference::Unexpected { name },
+            ] if part == "cmdline.txt" && found.size == 12 && missing == "kernel" && name == "extra"
+        ),
+        "{differences:?}"
+    );
+    let refused = GuestImage::read(&out);
+    assert!(matches!(refused, Err(ReadError::File { .. })), "{refused:?}");
+    fs::copy(&debian.kernel, out.join("kernel")).unwrap();
+    let refused = GuestImage::read(&out);
+    assert!(matches!(refused, Err(ReadError::Changed { part: "cmdline.txt" })), "{refused:?}");
+}
+
+#[test]
+fn verify_refuses_other_manifests() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("image.json");
+    assert!(matches!(verify(folder.path()), Err(ReadError::File { .. })));
+    fs::write(&manifest, "{}").unwrap();
+    assert!(matches!(verify(folder.path()), Err(ReadError::Manifest { .. })));
+    let text = r#"{"format":2,"kind":"production","max_vcpus":1,"kernel_release":"6.12",
+        "packages":{},"parts":{},"initramfs_files":[]}"#;
+    fs::write(&manifest, text).unwrap();
+    assert!(matches!(verify(folder.path()), Err(ReadError::UnknownFormat { .. })));
+    let text = text.replace("\"format\":2", "\"format\":1");
+    fs::write(&manifest, &text).unwrap();
+    assert!(matches!(verify(folder.path()), Err(ReadError::UnknownFormat { .. })));
+    fs::write(&manifest, text.replace("{\"format\"", "{\"more\":1,\"format\"")).unwrap();
+    assert!(matches!(verify(folder.path()), Err(ReadError::Manifest { .. })));
+    fs::write(&manifest, vec![b' '; 1024 * 1024 + 1]).unwrap();
+    assert!(matches!(verify(folder.path()), Err(ReadError::TooLarge { .. })));
+}
