@@ -1,2 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Verdicts on TEE evidence, without I/O
+//! Verdicts on TEE evidence: who signed a report, and whether what it says is acceptable. No I/O:
+//! roots, rules, expectations and the time come in as arguments, a [`Verdict`] goes out.
+//!
+//! # Who trusts whom
+//!
+//! The caller trusts the keys of its configured [`Root`]s and nothing else; certificates inside the
+//! evidence come from the host and count only as far as such a root signed them. There is no
+//! built-in root, no fallback and no "sample" kind: evidence of a software TEE passes only where
+//! its own root was configured, and the verdict then says `simulated:…`.
+//!
+//! # What a root's certificates look like
+//!
+//! As AMD's: ARK and ASK with RSA keys of at least 2048 bits, each certificate signed with
+//! RSASSA-PSS, SHA-384 and 48 bytes of salt, `CA:TRUE` on both; a VCEK with a P-384 key, product
+//! name, all TCB levels and the chip's id. A simulated root's subject says "simulated".
+//!
+//! # Example
+//!
+//! ```
+//! use casemate_verifier::{Expected, Requirements, verify};
+//! # fn run(json: &str, roots: &[casemate_verifier::Root]) -> Result<(), Box<dyn std::error::Error>> {
+//! let evidence = casemate_evidence::snp::Evidence::from_json(json)?;
+//! let expected = Expected { report_data: [0; 64], host_data: None };
+//! let now = 1_795_000_000; // seconds since 1970
+//! let verdict = verify(&evidence, roots, &expected, &Requirements::default(), now);
+//! match verdict.accepted() {
+//!     Some(guest) => println!("{} under {}", guest.measurement, guest.root),
+//!     None => println!("refused: {}", verdict.first_refusal().unwrap_or("nothing was checked")),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Invariants
+//!
+//! - [`Verdict::accepted`] is `Some` only when no line is refused and a configured root signed the
+//!   report; there is no other way to make an [`Accepted`].
+//! - A verdict has a line for each thing that was looked at, and one for each that was not.
+//! - An empty set of reference values accepts nothing.
+
+mod chain;
+mod measurement;
+mod root;
+mod snp;
+mod verdict;
+
+pub use measurement::Measurement;
+pub use measurement::MeasurementError;
+pub use root::Root;
+pub use root::RootError;
+pub use root::RootKind;
+pub use snp::Expected;
+pub use snp::Requirements;
+pub use snp::verify;
+pub use verdict::Accepted;
+pub use verdict::Line;
+pub use verdict::Outcome;
+pub use verdict::Verdict;

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The broker over loopback, with the client and by hand.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
+
+mod harness;
+mod release;
+mod wire;
