@@ -1,2 +1,77 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Kubernetes YAML to policy
+//! From Kubernetes YAML to the policy that carries its containers.
+//!
+//! The owner runs this before a pod is applied: the pod's YAML and what its images say about
+//! themselves become a policy, the initdata that the launch is bound to, and the same YAML with the
+//! initdata in an annotation. The YAML and the registry's answers are trusted as far as the owner
+//! trusts them now; from then on the digests in the policy hold.
+//!
+//! ```
+//! use casemate_policy::{Broker, GuestConfig};
+//! use casemate_policy_generate::{Image, ImageConfig, ImageName, Pod, generate};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pod = Pod::parse(
+//!     "{apiVersion: v1, kind: Pod, metadata: {name: web},
+//!       spec: {containers: [{name: web, image: registry.example/web}]}}",
+//! )?;
+//! // For each image: what a registry or an image layout says.
+//! let resolve = |_: &ImageName| Image {
+//!     digest: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".to_owned(),
+//!     encrypted: true,
+//!     config: ImageConfig { cmd: vec!["/bin/web".to_owned()], ..ImageConfig::default() },
+//!     users: None,
+//! };
+//! let images = pod.images().into_iter().map(|name| (name.clone(), resolve(&name))).collect();
+//! let config = GuestConfig {
+//!     version: GuestConfig::VERSION,
+//!     broker: Broker {
+//!         url: "https://broker.example".to_owned(),
+//!         ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
+//!     },
+//!     registries: Vec::new(),
+//! };
+//! let generated = generate(&pod, &images, &config)?;
+//! assert_eq!(generated.policy.containers["web"].argv, ["/bin/web"]);
+//! assert!(generated.pod_yaml.contains("io.casemate.initdata"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Invariants
+//!
+//! - No I/O: YAML, images and configuration come in as arguments, and the same arguments give the same
+//!   bytes.
+//! - No field of the pod is passed over unseen: it is in the policy, refused with advice, listed here as
+//!   changing nothing, or named in a warning.
+
+mod accounts;
+mod container;
+mod edit;
+mod env;
+mod error;
+mod exec_list;
+mod expand;
+mod generate;
+mod image;
+mod pod;
+mod reader;
+mod security;
+mod signal;
+
+pub use accounts::AccountError;
+pub use accounts::Users;
+pub use error::GenerateError;
+pub use error::Invalid;
+pub use error::Warning;
+pub use exec_list::EXEC_ANNOTATION;
+pub use generate::DEFAULT_RUNTIME_CLASS;
+pub use generate::Generated;
+pub use generate::HANDLER_ANNOTATION;
+pub use generate::INITDATA_ANNOTATION;
+pub use generate::generate;
+pub use image::BadImageName;
+pub use image::Image;
+pub use image::ImageConfig;
+pub use image::ImageName;
+pub use pod::Pod;

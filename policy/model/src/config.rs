@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The guest configuration: where the guest attests and pulls, and whom it trusts there.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde::Serialize;
+
+use crate::DocumentError;
+use crate::error::FieldPath;
+use crate::error::Problem;
+use crate::image_ref::is_registry;
 
 /// What the guest agent must know beside the policy. Measured with the initdata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +41,113 @@ pub struct Broker {
 pub struct Registry {
     /// `host[:port]` as in image names.
     pub host: String,
+    /// `host[:port]` to connect to in its place (a mirror); absent = `host` itself. Images are pinned
+    /// by digest, so a mirror needs no more trust than the registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     /// The one CA that the registry's certificate must chain to, PEM.
     pub ca: String,
 }
+
+impl GuestConfig {
+    /// Checks every rule of the format that the types do not express.
+    ///
+    /// # Errors
+    ///
+    /// The first field that breaks a rule.
+    pub fn validate(&self) -> Result<(), DocumentError> {
+        if self.version != Self::VERSION {
+            return Err(FieldPath::root("version").error(Problem::Version));
+        }
+        let broker = FieldPath::root("broker");
+        check_url(&self.broker.url, broker.field("url"))?;
+        check_pem(&self.broker.ca, broker.field("ca"))?;
+
+        let registries = FieldPath::root("registries");
+        if self.registries.len() > MAX_REGISTRIES {
+            return Err(registries.error(Problem::TooMany));
+        }
+        let mut hosts = BTreeSet::new();
+        for (index, registry) in self.registries.iter().enumerate() {
+            let path = registries.index(index);
+            if !is_registry(&registry.host) {
+                return Err(path.field("host").error(Problem::NotRegistry));
+            }
+            if !hosts.insert(&registry.host) {
+                return Err(path.field("host").error(Problem::Duplicate));
+            }
+            if registry.location.as_deref().is_some_and(|l| !is_registry(l)) {
+                return Err(path.field("location").error(Problem::NotRegistry));
+            }
+            check_pem(&registry.ca, path.field("ca"))?;
+        }
+        Ok(())
+    }
+}
+
+/// `https://host[:port][/path]`: no user, no query, no fragment; never http (C11, D15).
+fn check_url(url: &str, path: FieldPath) -> Result<(), DocumentError> {
+    if url.len() > MAX_URL {
+        return Err(path.error(Problem::TooLong));
+    }
+    let Some(rest) = url.strip_prefix("https://") else {
+        return Err(path.error(Problem::NotHttps));
+    };
+    let (authority, location) = match rest.split_once('/') {
+        Some((authority, location)) => (authority, location),
+        None => (rest, ""),
+    };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let host_ok = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
+        }
+    };
+    let port_ok = port.is_none_or(|p| {
+        p.bytes().all(|b| b.is_ascii_digit()) && p.parse::<u16>().is_ok_and(|n| n != 0)
+    });
+    let location_ok = location
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_' | b'.' | b'~'));
+    if host_ok && port_ok && location_ok { Ok(()) } else { Err(path.error(Problem::NotHttps)) }
+}
+
+/// One certificate or more in PEM (RFC 7468). Only the shape: the TLS library reads what is in it.
+fn check_pem(text: &str, path: FieldPath) -> Result<(), DocumentError> {
+    if text.len() > MAX_PEM {
+        return Err(path.error(Problem::TooLong));
+    }
+    let mut certificates = 0_usize;
+    let mut inside = false;
+    let mut content = 0_usize;
+    for line in text.lines().map(str::trim_end).filter(|l| !l.is_empty()) {
+        match (inside, line) {
+            (false, "-----BEGIN CERTIFICATE-----") => (inside, content) = (true, 0),
+            (true, "-----END CERTIFICATE-----") if content > 0 => {
+                (inside, certificates) = (false, certificates + 1);
+            }
+            (true, line)
+                if line
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=')) =>
+            {
+                content += line.len();
+            }
+            // A private key, a bundle's remarks or anything else does not belong in public data.
+            _ => return Err(path.error(Problem::NotPem)),
+        }
+    }
+    if inside || certificates == 0 { Err(path.error(Problem::NotPem)) } else { Ok(()) }
+}
+
+/// Most registries with settings of their own.
+const MAX_REGISTRIES: usize = 64;
+/// Longest URL in bytes.
+const MAX_URL: usize = 2048;
+/// Longest PEM text in bytes.
+const MAX_PEM: usize = 64 * 1024;

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::ImageRef;
+use crate::Pattern;
+
 /// A policy: everything that may run in one pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,7 +36,7 @@ pub struct Sandbox {
 #[serde(deny_unknown_fields)]
 pub struct Container {
     /// Image pinned by manifest digest: `registry/repository@sha256:...`.
-    pub image: String,
+    pub image: ImageRef,
     /// Whether the image's layers must be encrypted.
     pub encryption: Encryption,
     /// The whole argument list, entry point first.
@@ -77,6 +80,10 @@ pub struct Container {
     /// How often a container of this name may be created in the life of the VM; 0 = no limit.
     /// Never are two alive at once.
     pub max_starts: u32,
+    /// Containers that must have ended with code 0 before this one may be created. A container that
+    /// others wait for is not created again once it has ended so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
 }
 
 /// Whether an image's layers must be encrypted.
@@ -116,10 +123,10 @@ pub struct EnvVar {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnvHole {
-    /// Exact name, or a name pattern as a regular expression that is always anchored on both ends.
-    pub name: String,
-    /// Pattern of the value, a regular expression that is always anchored on both ends.
-    pub value: String,
+    /// Exact name, or a name pattern; always covers the whole name.
+    pub name: Pattern,
+    /// Pattern of the value; always covers the whole value.
+    pub value: Pattern,
     /// Whether the variable must be there.
     #[serde(default)]
     pub required: bool,
@@ -146,6 +153,9 @@ pub struct Mount {
     /// Whether it is read-only.
     #[serde(default)]
     pub readonly: bool,
+    /// Name of the pod's volume; there for [`MountKind::EmptyDir`] and for nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
 }
 
 /// What the guest puts at a mount's destination.

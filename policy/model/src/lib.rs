@@ -2,16 +2,58 @@
 //! The typed policy, the guest configuration and their canonical form.
 //!
 //! The policy *carries* the containers: image digest, argv, env, mounts, user, capabilities. The
-//! host only names a container and gives values for the holes that the policy declares. Policy and
-//! guest configuration travel through the host inside the initdata: they are public, and no secret
-//! nor a digest of one belongs in them.
+//! host only names a container and gives values for the holes that the policy declares. The owner
+//! writes both documents and the guest trusts them because they are measured with the initdata.
+//!
+//! ```
+//! use casemate_policy::Policy;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let text = br#"
+//!     version = 1
+//!
+//!     [containers.web]
+//!     image = "registry.example/web@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+//!     encryption = "required"
+//!     argv = ["/bin/web", "--port", "8443"]
+//!     cwd = "/"
+//!     user = { uid = 1000, gid = 1000 }
+//!     logs = "host-visible"
+//!     no_new_privileges = true
+//!     seccomp = "default"
+//!     signals = [9, 15]
+//!     max_starts = 0
+//! "#;
+//! let policy = Policy::parse(text)?;
+//! assert_eq!(Policy::parse(policy.to_toml().as_bytes())?, policy);
+//!
+//! // A tag can be moved by whoever runs the registry, so it is not in the language.
+//! let moved = String::from_utf8(text.to_vec())?.replace("@sha256:", ":latest@sha256:");
+//! assert!(Policy::parse(moved.as_bytes()).is_err());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Invariants
+//!
+//! - What this version does not understand completely it refuses: unknown fields, other versions,
+//!   values out of range.
+//! - Policy and guest configuration are public, since they travel through the host: no secret and no
+//!   digest of a guessable secret belongs in them.
+//! - Equal documents are written as equal bytes.
 
 mod config;
 mod container;
+mod document;
+mod error;
+mod image_ref;
+mod pattern;
+mod validate;
 
 pub use config::Broker;
 pub use config::GuestConfig;
 pub use config::Registry;
+pub use container::BadCapability;
 pub use container::Capability;
 pub use container::Container;
 pub use container::Encryption;
@@ -25,6 +67,14 @@ pub use container::Policy;
 pub use container::Sandbox;
 pub use container::Seccomp;
 pub use container::User;
+pub use error::DocumentError;
+pub use error::FieldPath;
+pub use error::Problem;
+pub use image_ref::BadImageRef;
+pub use image_ref::ImageRef;
+pub use pattern::BadPattern;
+pub use pattern::Pattern;
+pub use validate::is_hostname;
 
 /// Name of the policy's entry in the initdata's `[data]` table.
 pub const POLICY_ENTRY: &str = "policy.toml";

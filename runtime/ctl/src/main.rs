@@ -1,4 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The casemate tool
+//! The `casemate` tool: what the owner of a workload and the operator of a node call by hand.
+//!
+//! The owner trusts it on a machine of their own: it writes policies, encrypts images and predicts
+//! launch digests. On a node it only looks.
 
-fn main() {}
+mod args;
+mod check;
+mod env;
+mod failure;
+mod file;
+mod guest_image;
+mod image;
+mod measure;
+mod policy;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Args;
+use crate::args::Command;
+use crate::args::GuestImageCommand;
+use crate::args::ImageCommand;
+use crate::args::MeasureCommand;
+use crate::args::PolicyCommand;
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    match run(Args::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Check(args) => check::run(&args),
+        Command::Env(args) => env::print(&args),
+        Command::GuestImage(GuestImageCommand::Build(args)) => guest_image::build(&args),
+        Command::GuestImage(GuestImageCommand::Verify(args)) => guest_image::verify(&args),
+        Command::Image(ImageCommand::Encrypt(args)) => image::encrypt(&args),
+        Command::Measure(MeasureCommand::Initdata(args)) => measure::initdata(&args),
+        Command::Measure(MeasureCommand::Snp(args)) => measure::snp(&args),
+        Command::Policy(PolicyCommand::Generate(args)) => policy::generate(&args),
+    }
+}

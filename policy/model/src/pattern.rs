@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Regular expressions that always cover the whole text.
+
+use std::fmt;
+
+use regex_lite::Regex;
+use serde::Deserialize;
+use serde::Serialize;
+
+/// A regular expression that matches whole texts only.
+///
+/// # Security
+///
+/// A9: the text of the pattern is compiled between `\A(?:` and `)\z`, so a forgotten anchor, `(?m)`
+/// or an alternative at the top level cannot let a longer text through. Matching takes time linear
+/// in the text: the engine does not backtrack.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Pattern {
+    text: String,
+    compiled: Regex,
+}
+
+impl Pattern {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    ///
+    /// The text is over its cap or no regular expression.
+    pub fn new(text: &str) -> Result<Self, BadPattern> {
+        if text.len() > MAX_PATTERN {
+            return Err(BadPattern::TooLong);
+        }
+        // On its own first: `a)|(?:b` is only well-formed inside the group.
+        Regex::new(text).map_err(|source| BadPattern::Syntax { source })?;
+        let anchored = format!(r"\A(?:{text})\z");
+        let compiled = Regex::new(&anchored).map_err(|source| BadPattern::Syntax { source })?;
+        Ok(Self { text: text.to_owned(), compiled })
+    }
+
+    /// The pattern that matches one text only.
+    ///
+    /// # Errors
+    ///
+    /// The text is over its cap.
+    pub fn literal(text: &str) -> Result<Self, BadPattern> {
+        Self::new(&regex_lite::escape(text))
+    }
+
+    /// The pattern as written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the whole text matches.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.compiled.is_match(text)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Pattern {}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = BadPattern;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(&text)
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> Self {
+        pattern.text
+    }
+}
+
+/// Why a text is no pattern.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadPattern {
+    /// The text is no regular expression.
+    #[error("not a regular expression: {source}")]
+    Syntax {
+        /// What the engine says.
+        source: regex_lite::Error,
+    },
+    /// The text is over the cap.
+    #[error("the pattern is longer than {MAX_PATTERN} bytes")]
+    TooLong,
+}
+
+/// Longest pattern in bytes.
+const MAX_PATTERN: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pattern: &str, text: &str, expected: bool) {
+        assert_eq!(Pattern::new(pattern).unwrap().matches(text), expected, "{pattern} on {text:?}");
+    }
+
+    #[test]
+    fn matches_whole_texts_only() {
+        // A9: regex not anchored
+        check("PREFIX_.+", "PREFIX_a", true);
+        check("PREFIX_.+", "xPREFIX_a", false);
+        check("PREFIX_.+", "PREFIX_a\nY=z", false);
+        check("a|b", "ab", false);
+        check("a|b", "b", true);
+        check("(?m)^a$", "a\nb", false);
+        check("a$", "a\n", false);
+        check("", "", true);
+        check("", "x", false);
+    }
+
+    #[test]
+    fn a_literal_matches_itself_only() {
+        let pattern = Pattern::literal("a.b-(c)").unwrap();
+        assert!(pattern.matches("a.b-(c)"));
+        assert!(!pattern.matches("axb-(c)"));
+    }
+
+    #[test]
+    fn rejects_what_would_leave_the_group() {
+        for text in ["a)|(?:b", "(?x)a #", "(", "[z-a]", &"a".repeat(MAX_PATTERN + 1)] {
+            assert!(Pattern::new(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The monitor from outside: each rule allowed, denied, and once for each reason.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by a panic"
+)]
+
+mod create;
+mod lifecycle;
+mod support;

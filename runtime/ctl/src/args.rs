@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line.
+
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
+use casemate_image_crypt::Kid;
+use casemate_launch_digest::VcpuType;
+use clap::Parser;
+use clap::Subcommand;
+use clap::ValueEnum;
+
+/// Confidential containers: policies, encrypted images, launch digests.
+#[derive(Debug, Parser)]
+#[command(name = "casemate", version, arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say what this node can run
+    Check(CheckArgs),
+    /// Print versions, names and paths
+    Env(EnvArgs),
+    /// Build and check guest images
+    #[command(subcommand)]
+    GuestImage(GuestImageCommand),
+    /// Prepare images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Predict what a guest's report will hold
+    #[command(subcommand)]
+    Measure(MeasureCommand),
+    /// Write policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct CheckArgs {
+    /// Fail unless this TEE can be used
+    #[arg(long, value_name = "TEE")]
+    pub(crate) require: Option<Tee>,
+    /// The QEMU program
+    #[arg(long, value_name = "FILE", default_value = "/usr/bin/qemu-system-x86_64")]
+    pub(crate) qemu: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A TEE of the hardware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tee {
+    /// AMD SEV-SNP
+    Snp,
+    /// Intel TDX
+    Tdx,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct EnvArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GuestImageCommand {
+    /// Build a guest image; the same inputs give the same bytes
+    Build(BuildArgs),
+    /// Compare the files of a guest image with its manifest
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct BuildArgs {
+    /// What the image is for
+    #[arg(long, value_name = "KIND", default_value = "production")]
+    pub(crate) kind: GuestKind,
+    /// The guest agent, a static program
+    #[arg(long, value_name = "FILE")]
+    pub(crate) agent: PathBuf,
+    /// The device of the software TEE, a static program; for kind sim
+    #[arg(long, value_name = "FILE", required_if_eq("kind", "sim"))]
+    pub(crate) sim_device: Option<PathBuf>,
+    /// Directory of kernel and firmware; fetched through apt if they are not there yet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) inputs: PathBuf,
+    /// Directory of the guest image; an earlier one is replaced
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+/// What a guest image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GuestKind {
+    /// Hardware TEEs
+    Production,
+    /// The software TEE
+    Sim,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct VerifyArgs {
+    /// Directory of the guest image
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Encrypt the layers of an image in an OCI layout
+    Encrypt(EncryptArgs),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct EncryptArgs {
+    /// File with the 32 bytes of the key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: PathBuf,
+    /// Name of the key at the broker
+    #[arg(long, value_name = "kbs:///REPOSITORY/TYPE/TAG")]
+    pub(crate) key_id: Kid,
+    /// OCI layout to read
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source: PathBuf,
+    /// OCI layout to write; must not exist
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dest: PathBuf,
+    /// Name of the image in the layout, if it has several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MeasureCommand {
+    /// Print the digest of an initdata document, as the broker and HOST_DATA have it
+    Initdata(InitdataArgs),
+    /// Print the launch digest of an SNP guest
+    Snp(SnpArgs),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct InitdataArgs {
+    /// The initdata document, TOML
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct SnpArgs {
+    /// Directory of the guest image: firmware.fd, kernel, initramfs, cmdline.txt
+    #[arg(long, value_name = "DIR")]
+    pub(crate) guest_image: PathBuf,
+    /// Number of virtual CPUs
+    #[arg(long, value_name = "N")]
+    pub(crate) vcpus: NonZeroU16,
+    /// CPU model as QEMU names it, for example EPYC-v4
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) vcpu_type: VcpuType,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Write policy and initdata of a pod, and the pod that carries them
+    Generate(GenerateArgs),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct GenerateArgs {
+    /// The pod's YAML; - reads standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The key broker, https://HOST[:PORT]
+    #[arg(long, value_name = "URL")]
+    pub(crate) broker_url: String,
+    /// The one CA that the broker's certificate must chain to, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) broker_ca: PathBuf,
+    /// The one CA of a registry, PEM; other registries need a certificate of the public web
+    #[arg(long, value_name = "HOST=FILE", value_parser = pair)]
+    pub(crate) registry_ca: Vec<Pair>,
+    /// Where a registry of --registry-ca is reached, if not at its own name
+    #[arg(long, value_name = "HOST=HOST", value_parser = pair)]
+    pub(crate) registry_mirror: Vec<Pair>,
+    /// Read an image from an OCI layout and not from its registry
+    #[arg(long, value_name = "IMAGE=DIR", value_parser = pair)]
+    pub(crate) image_layout: Vec<Pair>,
+    /// A key of encrypted images, 32 bytes: the users that an image names are read with it
+    #[arg(long, value_name = "KEY_ID=FILE", value_parser = pair)]
+    pub(crate) image_key: Vec<Pair>,
+    /// Where the annotated YAML goes; standard output if absent
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Where the policy goes, to be read by people
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy_out: Option<PathBuf>,
+    /// Where the initdata document goes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) initdata_out: Option<PathBuf>,
+}
+
+/// `KEY=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pair {
+    pub(crate) key: String,
+    pub(crate) value: String,
+}
+
+fn pair(text: &str) -> Result<Pair, &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() && !value.is_empty() => {
+            Ok(Pair { key: key.to_owned(), value: value.to_owned() })
+        }
+        _ => Err("expected KEY=VALUE"),
+    }
+}

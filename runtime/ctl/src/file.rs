@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reading and writing files.
+
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+
+/// Reads a file of at most `max` bytes; `-` is standard input.
+pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Failure> {
+    let fail = |error: io::Error| cannot("read", path, &error);
+    let mut bytes = Vec::new();
+    let limit = max.saturating_add(1);
+    let size = if path.as_os_str() == "-" {
+        io::stdin().lock().take(limit).read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    match u64::try_from(size.map_err(fail)?) {
+        Ok(size) if size <= max => Ok(bytes),
+        _ => Err(Failure::new(
+            "file",
+            format_args!("{} has more than {max} bytes", path.display()),
+            "give the file that is meant",
+        )),
+    }
+}
+
+/// Reads a text file of at most `max` bytes.
+pub(crate) fn read_text(path: &Path, max: u64) -> Result<String, Failure> {
+    String::from_utf8(read(path, max)?).map_err(|_| {
+        Failure::new(
+            "file",
+            format_args!("{} is not UTF-8", path.display()),
+            "give the file that is meant",
+        )
+    })
+}
+
+/// Reads a file that holds exactly `N` secret bytes.
+pub(crate) fn read_secret<const N: usize>(path: &Path) -> Result<Zeroizing<[u8; N]>, Failure> {
+    let mut secret = Zeroizing::new([0; N]);
+    let wrong_size = || {
+        Failure::new(
+            "key",
+            format_args!("{} does not hold exactly {N} bytes", path.display()),
+            "make a key: head -c 32 /dev/urandom > FILE",
+        )
+    };
+    let mut file = File::open(path).map_err(|error| cannot("read", path, &error))?;
+    file.read_exact(secret.as_mut_slice()).map_err(|_| wrong_size())?;
+    match file.read(&mut [0]) {
+        Ok(0) => Ok(secret),
+        _ => Err(wrong_size()),
+    }
+}
+
+/// Writes a file, or standard output if there is no path.
+pub(crate) fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
+    match path {
+        Some(path) => std::fs::write(path, text).map_err(|error| cannot("write", path, &error)),
+        None => io::stdout()
+            .write_all(text.as_bytes())
+            .map_err(|error| cannot("write", Path::new("standard output"), &error)),
+    }
+}
+
+fn cannot(verb: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        "file",
+        format_args!("failed to {verb} {}: {error}", path.display()),
+        "check the path and its permissions",
+    )
+}
