@@ -78,12 +78,20 @@ codes! {
     PolicySignal = "policy.signal", next: "add the signal to the policy";
     /// The container was started as often as the policy allows, or one of its name is alive.
     PolicyCount = "policy.count", next: "delete the pod and create it again";
+    /// A container that must complete first has not, or has and may not run again.
+    PolicyOrder = "policy.order", next: "wait for the init containers; delete the pod and create it again if one of them failed";
     /// The network values do not fit the policy.
     PolicyNetwork = "policy.network", next: "check the pod's hostname and DNS settings against the policy";
     /// The broker cannot be reached.
     BrokerUnreachable = "broker.unreachable", next: "check that the broker runs and that the pod's network reaches it";
     /// The broker's certificate does not chain to the CA in the initdata.
     BrokerUntrusted = "broker.untrusted", next: "put the broker's CA into the initdata, or look for an interceptor";
+    /// The broker has as many sessions as it takes, or failed for a moment.
+    BrokerBusy = "broker.busy", next: "wait and try again; if it lasts, see the broker's log";
+    /// The broker's folder cannot be used.
+    BrokerStore = "broker.store", next: "check rights and free space of the broker's folder, and which version wrote it";
+    /// A command of the broker's owner cannot be carried out.
+    BrokerCommand = "broker.command", next: "correct what the message names and run the command again";
     /// The broker does not accept the evidence.
     AttestRefused = "attest.refused", next: "ask the broker's owner for the verdict (`casemate-broker` audit log)";
     /// The broker accepted the evidence but not the request for this resource.
@@ -92,6 +100,8 @@ codes! {
     ResourceMissing = "resource.missing", next: "store the key in the broker under the name in the image's annotation";
     /// The registry cannot be reached or breaks off.
     ImageUnreachable = "image.unreachable", next: "check the registry and the pod's network";
+    /// The registry's certificate does not chain to the CA that is trusted for it.
+    ImageUntrusted = "image.untrusted", next: "put the registry's CA into the guest configuration, or look for an interceptor";
     /// The registry refuses access.
     ImageDenied = "image.denied", next: "give the guest credentials for the registry";
     /// A digest of manifest, config, layer or unpacked content differs.
@@ -104,6 +114,8 @@ codes! {
     ImageNotEncrypted = "image.not-encrypted", next: "push the encrypted image, or generate the policy for the plain one";
     /// The guest has no room left.
     GuestFull = "guest.full", next: "give the pod more memory";
+    /// An earlier failure in the guest could not be undone.
+    GuestPoisoned = "guest.poisoned", next: "delete the pod and create it again";
     /// The image pull goes on; ask again.
     PullInProgress = "pull.in-progress", next: "no action: kubelet asks again";
     /// A container could not be created or started inside the guest.

@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! PID 1 of the confidential guest
+//! PID 1 of the confidential guest, and the container helper that it runs again as.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Before anything else: a helper must have one thread and nothing set up.
+    if let Some(code) = casemate_containers::helper_main() {
+        return code;
+    }
+    casemate_agent::run()
+}

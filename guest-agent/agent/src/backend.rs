@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the service needs from the world, as traits: the guest has one implementation of each, the
+//! tests another.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use casemate_agent_api::ApiError;
+use casemate_agent_api::request::Network;
+use casemate_containers::ContainerId;
+use casemate_containers::CreateSpec;
+use casemate_containers::Created;
+use casemate_containers::ExecSpec;
+use casemate_containers::Exit;
+use casemate_containers::ProcessId;
+use casemate_containers::SignalScope;
+use casemate_containers::Stats;
+use casemate_containers::WindowSize;
+use casemate_policy::Encryption;
+use casemate_policy::ImageRef;
+use tokio::sync::broadcast;
+
+/// All of them.
+#[derive(Clone)]
+pub struct Parts {
+    /// Sets the guest's network.
+    pub network: Arc<dyn ApplyNetwork>,
+    /// Attests the guest.
+    pub attest: Arc<dyn Attest>,
+    /// Pulls images.
+    pub images: Arc<dyn PullImages>,
+    /// Runs containers.
+    pub containers: Arc<dyn Containers>,
+    /// Ends the VM.
+    pub power: Arc<dyn Power>,
+}
+
+/// Sets the guest's network.
+#[async_trait]
+pub trait ApplyNetwork: Send + Sync {
+    /// Configures interfaces, routes, name resolution and hostname.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses or a device is missing; the network may be half set then.
+    async fn apply(&self, network: &Network) -> Result<(), ApiError>;
+}
+
+/// Attests the guest.
+#[async_trait]
+pub trait Attest: Send + Sync {
+    /// Attests once; repeats what may succeed on repetition.
+    ///
+    /// # Errors
+    ///
+    /// When the guest is not attested; that is final.
+    async fn attest(&self) -> Result<(), ApiError>;
+}
+
+/// Pulls images.
+#[async_trait]
+pub trait PullImages: Send + Sync {
+    /// Pulls, verifies, decrypts and unpacks an image.
+    ///
+    /// # Errors
+    ///
+    /// [`PullFailure`]; nothing of the image is left then.
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        encryption: Encryption,
+        progress: &PullProgress,
+    ) -> Result<PulledImage, PullFailure>;
+}
+
+/// How far a pull is, for people.
+pub type PullProgress = casemate_image_pull::Progress;
+
+/// A pulled image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PulledImage {
+    /// Directory of its root file system.
+    pub rootfs: PathBuf,
+}
+
+/// Why an image is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullFailure {
+    /// What the host is told.
+    pub error: ApiError,
+    /// Whether the same pull may succeed later.
+    pub is_transient: bool,
+}
+
+/// Runs containers.
+#[async_trait]
+pub trait Containers: Send + Sync {
+    /// Creates a container and leaves it before the start of its program.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made; nothing of it is left then.
+    async fn create(&self, spec: CreateSpec) -> Result<Created, ApiError>;
+
+    /// Lets a created container's program run.
+    ///
+    /// # Errors
+    ///
+    /// When it is not in the state "created".
+    async fn start(&self, id: &ContainerId) -> Result<(), ApiError>;
+
+    /// Runs a command in a running container, at once.
+    ///
+    /// # Errors
+    ///
+    /// When the container does not run or the program cannot be run.
+    async fn exec(&self, spec: ExecSpec) -> Result<Created, ApiError>;
+
+    /// Waits for a process to end; `None` when it is unknown.
+    async fn wait(&self, process: &ProcessId) -> Option<Exit>;
+
+    /// Signals a process or every process of its container.
+    ///
+    /// # Errors
+    ///
+    /// When it is unknown or has ended.
+    fn signal(&self, process: &ProcessId, number: u32, scope: SignalScope) -> Result<(), ApiError>;
+
+    /// Removes a container, ending what still runs.
+    ///
+    /// # Errors
+    ///
+    /// When something stays; the call can be repeated then.
+    async fn delete(&self, id: &ContainerId) -> Result<Exit, ApiError>;
+
+    /// Forgets an exec that has ended.
+    ///
+    /// # Errors
+    ///
+    /// When it is unknown or runs.
+    fn delete_exec(&self, container: &ContainerId, exec: &ContainerId) -> Result<Exit, ApiError>;
+
+    /// Sets the size of a process's terminal.
+    ///
+    /// # Errors
+    ///
+    /// When it is unknown or has no terminal.
+    fn resize(&self, process: &ProcessId, size: WindowSize) -> Result<(), ApiError>;
+
+    /// Pids of a container's processes.
+    ///
+    /// # Errors
+    ///
+    /// When it is unknown.
+    fn pids(&self, id: &ContainerId) -> Result<Vec<u32>, ApiError>;
+
+    /// Figures of a container's cgroup.
+    ///
+    /// # Errors
+    ///
+    /// When it is unknown.
+    fn stats(&self, id: &ContainerId) -> Result<Stats, ApiError>;
+
+    /// Containers in which the kernel kills a process for want of memory, from now on.
+    fn oom_events(&self) -> broadcast::Receiver<ContainerId>;
+}
+
+/// Ends the VM.
+pub trait Power: Send + Sync {
+    /// Writes back what is dirty and powers off; returns when that fails, or in a test.
+    fn off(&self);
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}

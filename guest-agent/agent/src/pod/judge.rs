@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The API's requests in the monitor's words, and the monitor's denials in the API's.
+
+use casemate_agent_api::ApiError;
+use casemate_agent_api::Code;
+use casemate_agent_api::request;
+use casemate_agent_api::request::CreateContainer;
+use casemate_agent_api::request::EnvEntry;
+use casemate_agent_api::request::Exec;
+use casemate_agent_api::request::ProcessId;
+use casemate_policy::MountKind;
+use casemate_policy_monitor::CreateRequest;
+use casemate_policy_monitor::Denial;
+use casemate_policy_monitor::ExecRequest;
+use casemate_policy_monitor::MountRequest;
+use casemate_policy_monitor::ProcessRef;
+
+/// A denial as the host sees it.
+pub(super) fn denied(denial: Denial) -> ApiError {
+    // Every rule's code is one of the API's; a test walks them.
+    let code = denial.rule.code().parse().unwrap_or(Code::Internal);
+    tracing::info!(verdict = "deny", code = %code, field = denial.field, "request");
+    ApiError::new(code, denial)
+}
+
+pub(super) fn process_ref(id: &ProcessId) -> ProcessRef {
+    ProcessRef {
+        container_id: id.container().as_str().to_owned(),
+        exec_id: id.exec().map(|exec| exec.as_str().to_owned()),
+    }
+}
+
+pub(super) fn create_request(create: &CreateContainer) -> CreateRequest {
+    CreateRequest {
+        id: create.id.as_str().to_owned(),
+        name: create.name.as_str().to_owned(),
+        image_digest: create.image.as_str().to_owned(),
+        argv: create.argv.clone(),
+        env: env(&create.env),
+        cwd: create.cwd.clone(),
+        terminal: create.stdio.terminal.is_some(),
+        stdin: create.stdio.stdin,
+        stdout: create.stdio.stdout,
+        stderr: create.stdio.stderr,
+        mounts: create.mounts.iter().map(mount).collect(),
+        readonly_rootfs: create.readonly_rootfs,
+    }
+}
+
+/// `cwd` is the container's own, for a host that leaves it out.
+pub(super) fn exec_request(exec: &Exec, cwd: &str) -> ExecRequest {
+    ExecRequest {
+        container_id: exec.process.container().as_str().to_owned(),
+        exec_id: exec.process.exec().map_or_else(String::new, |id| id.as_str().to_owned()),
+        argv: exec.argv.clone(),
+        env: env(&exec.env),
+        cwd: exec.cwd.clone().unwrap_or_else(|| cwd.to_owned()),
+        terminal: exec.stdio.terminal.is_some(),
+        stdin: exec.stdio.stdin,
+        stdout: exec.stdio.stdout,
+        stderr: exec.stdio.stderr,
+    }
+}
+
+fn env(env: &[EnvEntry]) -> Vec<String> {
+    env.iter().map(|entry| format!("{}={}", entry.name(), entry.value())).collect()
+}
+
+fn mount(mount: &request::Mount) -> MountRequest {
+    MountRequest {
+        destination: mount.destination.clone(),
+        kind: match mount.kind {
+            request::MountKind::Hosts => Some(MountKind::Hosts),
+            request::MountKind::Hostname => Some(MountKind::Hostname),
+            request::MountKind::ResolvConf => Some(MountKind::ResolvConf),
+            request::MountKind::TerminationLog => Some(MountKind::TerminationLog),
+            request::MountKind::Shm => Some(MountKind::Shm),
+            request::MountKind::EmptyDir => Some(MountKind::EmptyDir),
+            // B11, B13: nothing of the node is ever granted.
+            request::MountKind::Volume => None,
+        },
+        readonly: mount.readonly,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use casemate_policy_monitor::Rule;
+
+    use super::*;
+
+    #[test]
+    fn every_rule_has_a_code_of_the_api() {
+        for rule in Rule::ALL {
+            let code: Result<Code, _> = rule.code().parse();
+            assert!(code.is_ok(), "{rule:?}");
+        }
+    }
+}

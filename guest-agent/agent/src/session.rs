@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The guest's one attested session with the broker, and what comes through it.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use casemate_agent_api::ApiError;
+use casemate_agent_api::Code;
+use casemate_attester::ReportData;
+use casemate_attester::SevGuest;
+use casemate_evidence::snp::CertificateKind;
+use casemate_evidence::snp::Evidence;
+use casemate_evidence::snp::Report;
+use casemate_evidence::snp::ReportError;
+use casemate_evidence::snp::TableEntry;
+use casemate_evidence::snp::WireError;
+use casemate_image_crypt::Kek;
+use casemate_image_crypt::Kid;
+use casemate_image_pull::BadReference;
+use casemate_image_pull::KeySource;
+use casemate_image_pull::KeyUnavailable;
+use casemate_image_pull::PinnedReference;
+use casemate_image_pull::PullRequest;
+use casemate_image_pull::Puller;
+use casemate_image_pull::Settings;
+use casemate_kbs_client::Endpoint;
+use casemate_kbs_client::EvidenceError;
+use casemate_kbs_client::EvidenceSource;
+use casemate_kbs_client::Session;
+use casemate_kbs_protocol::ResourceUri;
+use casemate_kbs_protocol::Tee;
+use casemate_policy::Encryption;
+use casemate_policy::ImageRef;
+
+use crate::backend::Attest;
+use crate::backend::PullFailure;
+use crate::backend::PullImages;
+use crate::backend::PullProgress;
+use crate::backend::PulledImage;
+use crate::boot::Launch;
+use crate::boot::chain;
+use crate::resolver::GuestResolver;
+
+/// Where unpacked images lie: in the guest's memory.
+const IMAGES: &str = "/run/casemate/images";
+/// Attempts to attest while the broker is busy or away, and the pause before the second; it
+/// doubles each time. Each attempt has deadlines of its own.
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The session with the broker of the initdata.
+pub(crate) struct Broker {
+    session: Session<SnpDevice>,
+}
+
+impl Broker {
+    /// Prepares the session; nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// When the broker's settings in the initdata cannot be used.
+    pub(crate) fn new(launch: &Launch) -> Result<Self, ApiError> {
+        let broker = &launch.config.broker;
+        let endpoint = Endpoint::new(&broker.url, &broker.ca)
+            .map_err(|error| ApiError::new(error.code(), chain(&error)))?;
+        let session = Session::new(&endpoint, Tee::Snp, SnpDevice, launch.initdata.clone())
+            .map_err(|error| ApiError::new(error.code(), chain(&error)))?;
+        Ok(Self { session })
+    }
+}
+
+#[async_trait]
+impl Attest for Broker {
+    async fn attest(&self) -> Result<(), ApiError> {
+        let mut pause = PAUSE;
+        for _ in 1..ATTEMPTS {
+            match self.session.attest().await {
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(error = chain(&error), "broker does not answer; trying again");
+                }
+                result => return result.map_err(|e| ApiError::new(e.code(), chain(&e))),
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        self.session.attest().await.map_err(|e| ApiError::new(e.code(), chain(&e)))
+    }
+}
+
+#[async_trait]
+impl KeySource for Broker {
+    async fn key(&self, kid: &Kid) -> Result<Kek, KeyUnavailable> {
+        let unavailable = |code, reason: &dyn Display| KeyUnavailable {
+            kid: kid.clone(),
+            code,
+            reason: reason.to_string(),
+        };
+        let uri: ResourceUri =
+            kid.as_str().parse().map_err(|e| unavailable(Code::ImageInvalid, &e))?;
+        let secret = self.session.resource(&uri).await;
+        let secret = secret.map_err(|e| unavailable(e.code(), &chain(&e)))?;
+        Kek::try_from(secret.expose()).map_err(|e| unavailable(Code::ResourceMissing, &e))
+    }
+}
+
+/// Pulls images with keys of the session.
+pub(crate) struct GuestPuller {
+    puller: Puller,
+    broker: Arc<Broker>,
+    pulls: AtomicU64,
+}
+
+impl GuestPuller {
+    /// Prepares pulls as the initdata says; nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// When the registries' settings in the initdata cannot be used.
+    pub(crate) fn new(
+        launch: &Launch,
+        broker: Arc<Broker>,
+        resolver: Arc<GuestResolver>,
+    ) -> Result<Self, ApiError> {
+        let settings = Settings {
+            registries: launch.config.registries.clone(),
+            resolver: Some(resolver),
+            ..Settings::default()
+        };
+        let puller = Puller::new(settings)
+            .map_err(|error| ApiError::new(Code::InitdataInvalid, chain(&error)))?;
+        std::fs::create_dir_all(IMAGES).map_err(|error| ApiError::new(Code::Internal, error))?;
+        Ok(Self { puller, broker, pulls: AtomicU64::new(0) })
+    }
+}
+
+#[async_trait]
+impl PullImages for GuestPuller {
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        encryption: Encryption,
+        progress: &PullProgress,
+    ) -> Result<PulledImage, PullFailure> {
+        let malformed = |error: BadReference| PullFailure {
+            error: ApiError::new(Code::InitdataInvalid, error),
+            is_transient: false,
+        };
+        let reference: PinnedReference = image.to_string().parse().map_err(malformed)?;
+        // One directory per attempt; a registry's name does not belong into a path.
+        let number = self.pulls.fetch_add(1, Ordering::Relaxed);
+        let destination = PathBuf::from(IMAGES).join(number.to_string());
+        let request = PullRequest { image: reference, encryption, destination };
+        match self.puller.pull(&request, &*self.broker, progress).await {
+            Ok(pulled) => Ok(PulledImage { rootfs: pulled.rootfs }),
+            Err(error) => Err(PullFailure {
+                error: ApiError::new(error.code(), chain(&error)),
+                is_transient: error.is_transient(),
+            }),
+        }
+    }
+}
+
+/// Evidence from `/dev/sev-guest`.
+#[derive(Debug, Clone, Copy)]
+struct SnpDevice;
+
+impl EvidenceSource for SnpDevice {
+    async fn evidence(&self, report_data: [u8; 64]) -> Result<serde_json::Value, EvidenceError> {
+        // The kernel waits for a busy host.
+        let evidence = tokio::task::spawn_blocking(move || snp_evidence(report_data));
+        let evidence = evidence.await.map_err(|error| EvidenceError(Box::new(error)))?;
+        evidence.map_err(|error| EvidenceError(Box::new(error)))
+    }
+}
+
+fn snp_evidence(report_data: [u8; 64]) -> Result<serde_json::Value, SnpEvidenceError> {
+    let raw = SevGuest::open()?.extended_report(&ReportData(report_data))?;
+    let certificates = raw
+        .certificates
+        .iter()
+        .map(|(guid, der)| TableEntry {
+            kind: CertificateKind::from_guid(guid.0),
+            data: der.to_vec(),
+        })
+        .collect();
+    let evidence = Evidence { report: Report::parse(raw.report.as_bytes())?, certificates };
+    Ok(evidence.to_json()?)
+}
+
+/// The device gave no evidence.
+#[derive(Debug, thiserror::Error)]
+enum SnpEvidenceError {
+    #[error(transparent)]
+    Device(#[from] casemate_attester::Error),
+    #[error("the report is malformed")]
+    Report(#[from] ReportError),
+    #[error("the evidence cannot be written")]
+    Wire(#[from] WireError),
+}
