@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! containerd shim v2 of Casemate
+//! `containerd-shim-casemate-v2`: what containerd runs for the runtime `io.containerd.casemate.v2`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    casemate_shim::main()
+}
