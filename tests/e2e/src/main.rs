@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `casemate-e2e`: the demo's program. `cargo xtask demo` sets everything up and runs it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use casemate_e2e::artifacts::Artifacts;
+use casemate_e2e::demo;
+use casemate_e2e::hostile_qemu;
+use casemate_e2e::report::Report;
+use casemate_e2e::world;
+use clap::Parser;
+use clap::Subcommand;
+
+/// The demo of Casemate.
+#[derive(Debug, Parser)]
+#[command(name = "casemate-e2e")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a pod from encrypted images in an attested VM, then shows attacks being refused.
+    Demo {
+        /// Prints one JSON object as the last line.
+        #[arg(long)]
+        json: bool,
+        /// A pod's YAML in place of the built-in one.
+        #[arg(long)]
+        pod: Option<PathBuf>,
+        /// NAME=OCI_LAYOUT_DIR: encrypts this image and serves it under the name that the YAML uses.
+        #[arg(long = "image", value_name = "NAME=DIR", value_parser = name_and_dir)]
+        images: Vec<(String, PathBuf)>,
+        /// Leaves report, certificates, initdata and measured files in this directory.
+        #[arg(long)]
+        keep: Option<PathBuf>,
+    },
+    /// Measures the figures of docs/specification.md.
+    Bench {
+        /// How often each figure is measured; the median counts.
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+    },
+    /// A hostile host in QEMU's place.
+    #[command(hide = true)]
+    HostileQemu {
+        what: String,
+        value: String,
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::HostileQemu { what, value, args } => {
+            hostile_qemu::become_qemu(&what, &value, args)?;
+            Ok(ExitCode::FAILURE)
+        }
+        Command::Bench { rounds } => bench(rounds),
+        Command::Demo { json, pod, images, keep } => {
+            if world::is_inside() {
+                let absolute = |path: PathBuf| std::path::absolute(&path).context("absolute path");
+                let options = demo::Options {
+                    pod: pod.map(absolute).transpose()?,
+                    images: images
+                        .into_iter()
+                        .map(|(name, dir)| Ok((name, absolute(dir)?)))
+                        .collect::<anyhow::Result<_>>()?,
+                    keep: keep.map(absolute).transpose()?,
+                };
+                demo_inside(&options)
+            } else {
+                demo_outside(json)
+            }
+        }
+    }
+}
+
+fn demo_outside(json: bool) -> anyhow::Result<ExitCode> {
+    let root = Artifacts::find()?.worlds().join(format!("demo-{}", std::process::id()));
+    let (code, leftovers) = world::run_inside(&root)?;
+    if code != 0 {
+        eprintln!("demo: failed; its files are in {}", root.display());
+        return Ok(ExitCode::FAILURE);
+    }
+    let text = fs::read_to_string(root.join(REPORT)).context("read the report")?;
+    fs::remove_dir_all(&root).context("remove the world's files")?;
+    let mut report: Report = serde_json::from_str(&text).context("parse the report")?;
+    report.leftovers.extend(leftovers);
+    for leftover in &report.leftovers {
+        eprintln!("left behind: {leftover}");
+    }
+    if json {
+        println!("{}", serde_json::to_string(&report).context("write the report")?);
+    }
+    Ok(if report.leftovers.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn bench(rounds: u32) -> anyhow::Result<ExitCode> {
+    if world::is_inside() {
+        runtime()?.block_on(Box::pin(casemate_e2e::bench::run(rounds)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let root = Artifacts::find()?.worlds().join(format!("bench-{}", std::process::id()));
+    let (code, _) = world::run_inside(&root)?;
+    fs::remove_dir_all(&root).context("remove the world's files")?;
+    Ok(if code == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn demo_inside(options: &demo::Options) -> anyhow::Result<ExitCode> {
+    let report = runtime()?.block_on(async {
+        tokio::select! {
+            report = Box::pin(demo::run(options)) => report,
+            // The first process of a PID namespace must catch signals to be ended by them.
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        }
+    })?;
+    let root = casemate_e2e::world::inside_root().context("not inside a world")?;
+    fs::write(root.join(REPORT), serde_json::to_vec(&report).context("write the report")?)
+        .context("write the report")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the async runtime")
+}
+
+fn name_and_dir(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, dir) = text.rsplit_once('=').ok_or("expected NAME=OCI_LAYOUT_DIR")?;
+    Ok((name.to_owned(), PathBuf::from(dir)))
+}
+
+const REPORT: &str = "report.json";

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Installs and fetches what building, demo and tests need on a bare Debian 12.
+//!
+//! Programs that Debian would start as services (containerd, the registry) or that clash with other
+//! packages (runc) are unpacked below the build folder and not installed.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context;
+use casemate_guest_image::inputs::Archive;
+
+use crate::step;
+use crate::step::Steps;
+use crate::step::quiet;
+
+/// How much is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// What building and the demo need.
+    Demo,
+    /// The tests' oracles too.
+    Test,
+}
+
+/// Sets up; what is there already is left alone.
+pub(crate) fn run(steps: &Steps, scope: Scope) -> anyhow::Result<()> {
+    let missing: Vec<&str> = PACKAGES.iter().copied().filter(|name| !is_installed(name)).collect();
+    if !missing.is_empty() {
+        steps.step(&format!("install Debian packages: {}", missing.join(" ")), || {
+            apt(&["update"])?;
+            let mut args = vec!["install", "--yes", "--no-install-recommends"];
+            args.extend(&missing);
+            apt(&args)
+        })?;
+    }
+    let lists = step::build_folder().join("apt");
+    if !has_new_qemu() {
+        steps.step("install QEMU from bookworm-backports", || {
+            let suites = ["bookworm", "bookworm-updates", "bookworm-backports"];
+            let archive = Archive::open(&lists.join("backports"), &suites)?;
+            archive.install("bookworm-backports", &["qemu-system-x86"])?;
+            Ok(())
+        })?;
+    }
+    for (folder, suite, packages) in UNPACKED {
+        let place = step::build_folder().join(folder);
+        if !is_complete(&place, packages) {
+            steps.step(&format!("fetch {} ({suite})", packages.join(", ")), || {
+                let archive = Archive::open(&lists.join(suite), &[suite])?;
+                for package in *packages {
+                    archive.unpack(package, &place)?;
+                }
+                mark_complete(&place, packages)
+            })?;
+        }
+    }
+    let inputs = step::build_folder().join("inputs");
+    steps.step("fetch the guest's kernel and firmware", || {
+        casemate_guest_image::inputs::fetch(&inputs).map(drop).context("fetch the inputs")
+    })?;
+    if scope == Scope::Test && !step::build_folder().join("venv/bin/sev-snp-measure").exists() {
+        steps.step("install the tests' oracle sev-snp-measure", python_oracles)?;
+    }
+    Ok(())
+}
+
+fn apt(args: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new("apt-get");
+    command.arg("-q").args(args).env("DEBIAN_FRONTEND", "noninteractive");
+    quiet(command).map(drop)
+}
+
+fn python_oracles() -> anyhow::Result<()> {
+    let venv = step::build_folder().join("venv");
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv", "--clear"]).arg(&venv);
+    quiet(make)?;
+    let mut pip = Command::new(venv.join("bin/pip"));
+    pip.args(["install", "--quiet", "--no-cache-dir", "--disable-pip-version-check"]).args(ORACLES);
+    quiet(pip).map(drop)
+}
+
+fn is_installed(package: &str) -> bool {
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat=${db:Status-Status}", package]);
+    quiet(query).is_ok_and(|status| status == "installed")
+}
+
+/// QEMU 9.1 or newer knows `sev-snp-guest`.
+fn has_new_qemu() -> bool {
+    let mut version = Command::new("qemu-system-x86_64");
+    version.arg("--version");
+    let Ok(text) = quiet(version) else { return false };
+    let number = text.split_whitespace().nth(3).unwrap_or_default();
+    let mut parts = number.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (9, 1)
+}
+
+fn is_complete(place: &Path, packages: &[&str]) -> bool {
+    std::fs::read_to_string(place.join(STAMP)).is_ok_and(|text| text == packages.join("\n"))
+}
+
+fn mark_complete(place: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    std::fs::write(place.join(STAMP), packages.join("\n")).context("write the stamp")
+}
+
+const STAMP: &str = ".unpacked";
+
+const PACKAGES: &[&str] = &[
+    "build-essential",
+    "busybox-static",
+    "cpio",
+    "iproute2",
+    "libelf-dev",
+    "libseccomp-dev",
+    "pkg-config",
+    "protobuf-compiler",
+    "python3-venv",
+    "skopeo",
+    "umoci",
+    "zstd",
+];
+
+const UNPACKED: &[(&str, &str, &[&str])] = &[
+    (
+        "tools",
+        "bookworm",
+        &["containerd", "containernetworking-plugins", "docker-registry", "runc"],
+    ),
+    ("tools-containerd-1.7", "trixie", &["containerd"]),
+];
+
+/// From PyPI, pinned.
+const ORACLES: &[&str] = &["sev-snp-measure==0.0.13"];
