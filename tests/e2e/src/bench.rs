@@ -129,6 +129,7 @@ fn raw_floor(kernel: &Path, initramfs: &Path) -> anyhow::Result<Duration> {
         ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .context("start QEMU")?;
     let out = child.stdout.take().context("QEMU's output")?;
