@@ -128,6 +128,7 @@ pub async fn tag(stage: &mut Stage, pod: &Pod) -> anyhow::Result<Refused> {
     let name = ImageName::parse(&first.image);
     let recipe = image::Recipe {
         files: &[("/message", "This is another image.\n")],
+        command: &["/bin/true"],
         env: &["PATH=/bin"],
         ..image::Recipe::default()
     };
