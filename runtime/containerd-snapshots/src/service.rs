@@ -27,7 +27,6 @@ use crate::record::REF_LABEL;
 use crate::record::Record;
 use crate::store::New;
 use crate::store::Store;
-use crate::store::with_ref;
 use crate::stub;
 
 /// The snapshot service.
@@ -76,7 +75,8 @@ impl Service {
                 parent,
                 kind: Kind::Committed,
                 stub: true,
-                labels: with_ref(labels, chain),
+                // containerd finds the stub by the reference label among these.
+                labels,
             };
             let record = store.create(new)?.clone();
             stub::fill(&store.fs_dir(&record), &image.user)?;

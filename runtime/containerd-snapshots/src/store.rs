@@ -17,7 +17,6 @@ use std::time::SystemTime;
 
 use crate::error::Error;
 use crate::record::Kind;
-use crate::record::REF_LABEL;
 use crate::record::Record;
 
 /// All snapshots.
@@ -275,15 +274,6 @@ impl Store {
         fs::write(&new, bytes).map_err(Error::io("write", &new))?;
         fs::rename(&new, &file).map_err(Error::io("write", file))
     }
-}
-
-/// Labels of a stub for `chain`, in the form that containerd looks for.
-pub(crate) fn with_ref(
-    mut labels: HashMap<String, String>,
-    chain: &str,
-) -> HashMap<String, String> {
-    labels.insert(REF_LABEL.to_owned(), chain.to_owned());
-    labels
 }
 
 const RECORD: &str = "record.json";

@@ -28,5 +28,4 @@ pub(crate) fn encrypt(args: &EncryptArgs) -> Result<(), Failure> {
 }
 
 /// Size of a key-encryption key in bytes.
-/// Bytes of a key.
 pub(crate) const KEY_SIZE: usize = 32;

@@ -30,19 +30,10 @@ pub fn evidence(stage: &Stage, prepared: &Prepared, dir: &Path) -> anyhow::Resul
         .find(|record| record["outcome"] == "accepted")
         .context("the broker accepted nobody")?;
     for (key, name) in [("report", "report.bin"), ("vcek", "vcek.der")] {
-        let hex = record[key].as_str().with_context(|| format!("no {key} in the audit log"))?;
-        fs::write(dir.join(name), decode_hex(hex)?).with_context(|| format!("write {name}"))?;
+        let text = record[key].as_str().with_context(|| format!("no {key} in the audit log"))?;
+        fs::write(dir.join(name), hex::decode(text).context("decode the audit log")?)
+            .with_context(|| format!("write {name}"))?;
     }
     fs::write(dir.join("launch.json"), "{\"vcpus\": 1, \"vcpu_type\": \"EPYC-v4\"}\n")
         .context("write launch.json")
-}
-
-fn decode_hex(text: &str) -> anyhow::Result<Vec<u8>> {
-    text.as_bytes()
-        .chunks(2)
-        .map(|pair| {
-            let digits = std::str::from_utf8(pair).context("hex digits")?;
-            u8::from_str_radix(digits, 16).context("hex digits")
-        })
-        .collect()
 }
