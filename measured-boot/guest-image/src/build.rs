@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::num::NonZeroU16;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -21,6 +20,7 @@ use crate::ModuleError;
 use crate::PartRecord;
 use crate::ReadError;
 use crate::cmdline::command_line;
+use crate::cmdline::command_line_smp;
 use crate::cpio::Archive;
 use crate::elf;
 use crate::image::MAX_PART_SIZE;
@@ -85,18 +85,18 @@ pub fn build(inputs: &BuildInputs<'_>, out: &Path) -> Result<Manifest, BuildErro
         .map_err(|source| BuildError::Kernel { path: inputs.kernel.to_owned(), source })?;
     let archive = fill_initramfs(inputs, &kernel_release)?;
     let initramfs = compress(&archive.write()?)?;
-    let cmdline = command_line();
+    let (cmdline, cmdline_smp) = (command_line(), command_line_smp());
 
     let parts = [
         (Manifest::FIRMWARE, firmware.as_slice()),
         (Manifest::KERNEL, &kernel),
         (Manifest::INITRAMFS, &initramfs),
         (Manifest::CMDLINE, cmdline.as_bytes()),
+        (Manifest::CMDLINE_SMP, cmdline_smp.as_bytes()),
     ];
     let manifest = Manifest {
         format: Manifest::FORMAT,
         kind: inputs.kind.name(),
-        max_vcpus: NonZeroU16::MIN,
         kernel_release,
         packages: inputs.packages.clone(),
         parts: parts

@@ -52,6 +52,7 @@ pub use build::BuildInputs;
 pub use build::Kind;
 pub use build::build;
 pub use cmdline::command_line;
+pub use cmdline::command_line_smp;
 pub use cpio::CpioError;
 pub use elf::ElfError;
 pub use image::GuestImage;

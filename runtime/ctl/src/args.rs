@@ -152,7 +152,7 @@ pub(crate) struct InitdataArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct SnpArgs {
-    /// Directory of the guest image: firmware.fd, kernel, initramfs, cmdline.txt
+    /// Directory of the guest image: firmware.fd, kernel, initramfs, cmdline.txt, cmdline-smp.txt
     #[arg(long, value_name = "DIR")]
     pub(crate) guest_image: PathBuf,
     /// Number of virtual CPUs

@@ -63,12 +63,11 @@ impl Bench {
         folder
     }
 
-    /// The hash table of the image.
-    pub(crate) fn table(&self) -> [u8; 176] {
+    /// The hash table of the image for so many vCPUs.
+    pub(crate) fn table(&self, vcpus: u32) -> [u8; 176] {
         let read = |name: &str| std::fs::read(self.image.join(name)).unwrap();
-        let hashes =
-            KernelHashes::of(&read("kernel"), &read("initramfs"), &read("cmdline.txt")).unwrap();
-        hashes.to_table()
+        let cmdline = read(super::judge::cmdline(vcpus));
+        KernelHashes::of(&read("kernel"), &read("initramfs"), &cmdline).unwrap().to_table()
     }
 
     pub(crate) fn image_with_command_line(&self, addition: &str) -> PathBuf {
