@@ -96,6 +96,9 @@ fn pack(kind: &str, target: &Path, out: &Path) -> anyhow::Result<()> {
         .arg(step::build_folder().join("inputs"))
         .arg("--out")
         .arg(out);
+    if step::own_lock().exists() {
+        build.arg("--lock").arg(step::own_lock());
+    }
     if kind == "sim" {
         build.arg("--sim-device").arg(guest.join("casemate-tee-sim-device"));
     }

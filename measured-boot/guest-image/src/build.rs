@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Puts the parts of a guest image together.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -25,6 +24,7 @@ use crate::cpio::Archive;
 use crate::elf;
 use crate::image::MAX_PART_SIZE;
 use crate::image::read_capped;
+use crate::inputs::Lock;
 use crate::kernel;
 use crate::modules::ModuleTree;
 
@@ -39,8 +39,8 @@ pub struct BuildInputs<'a> {
     pub modules: &'a Path,
     /// The agent, a static program.
     pub agent: &'a Path,
-    /// Versions of the packages that firmware and kernel come from, for the manifest.
-    pub packages: BTreeMap<String, String>,
+    /// The packages that firmware and kernel come from, for the manifest.
+    pub lock: Lock,
     /// What the image is for.
     pub kind: Kind<'a>,
 }
@@ -98,7 +98,7 @@ pub fn build(inputs: &BuildInputs<'_>, out: &Path) -> Result<Manifest, BuildErro
         format: Manifest::FORMAT,
         kind: inputs.kind.name(),
         kernel_release,
-        packages: inputs.packages.clone(),
+        inputs: inputs.lock.clone(),
         parts: parts
             .iter()
             .map(|(name, bytes)| ((*name).to_owned(), PartRecord::of(bytes)))

@@ -8,6 +8,8 @@ use ring::digest;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::inputs::Lock;
+
 /// The description beside the parts of a guest image. It is not measured: who trusts it, trusts the
 /// folder it lies in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +21,8 @@ pub struct Manifest {
     pub kind: KindName,
     /// Release of the kernel.
     pub kernel_release: String,
-    /// Versions of the packages that firmware and kernel come from, by package name.
-    pub packages: BTreeMap<String, String>,
+    /// The packages that firmware and kernel come from.
+    pub inputs: Lock,
     /// The measured files, by name.
     pub parts: BTreeMap<String, PartRecord>,
     /// The files in the initramfs, in the order of their paths.

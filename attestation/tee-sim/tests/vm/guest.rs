@@ -202,7 +202,7 @@ fn build_image() -> Result<PathBuf, String> {
         kernel: &debian.kernel,
         modules: &debian.modules,
         agent: &programs.join("examples/test-agent"),
-        packages: debian.packages.clone(),
+        lock: debian.lock.clone(),
         kind: Kind::Simulated { device: &programs.join("casemate-tee-sim-device") },
     };
     build(&inputs, &out).map_err(|error| format!("the guest image: {error}"))?;
