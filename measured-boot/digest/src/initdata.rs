@@ -30,8 +30,7 @@ impl InitdataDigest {
         if let Ok(digest) = digest.try_into() {
             return Ok(Self::Sha384(digest));
         }
-        let digest =
-            digest.try_into().map_err(|_| UnknownDigestLength { length: digest.len() })?;
+        let digest = digest.try_into().map_err(|_| UnknownDigestLength { length: digest.len() })?;
         Ok(Self::Sha512(digest))
     }
 

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! MRTD and RTMR against the vectors and against logs of real hardware.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "a test may panic"
+)]
 
 mod fixtures;
 
@@ -125,16 +131,13 @@ fn refuses_impossible_plans() {
     let hob = section(TdxSectionKind::Hob, 0x1000, 0x1000).unwrap();
     let plan = |sections| TdxPlan::new(sections, TdParams::default(), NonZeroU16::MIN);
 
-    for (gpa, size) in [(1, 0x1000), (0, 0), (0, 0x800), (u64::MAX - 0xfff, 0x1000), (1 << 52, 4096)] {
+    for (gpa, size) in
+        [(1, 0x1000), (0, 0), (0, 0x800), (u64::MAX - 0xfff, 0x1000), (1 << 52, 4096)]
+    {
         assert_eq!(temp(gpa, size), Err(TdxPlanError::OutOfBounds { gpa, size }));
     }
-    let long = TdxSection::new(
-        TdxSectionKind::BootFirmware,
-        0,
-        0x1000,
-        vec![0; 0x1001].into(),
-        true,
-    );
+    let long =
+        TdxSection::new(TdxSectionKind::BootFirmware, 0, 0x1000, vec![0; 0x1001].into(), true);
     assert_eq!(long, Err(TdxPlanError::TooLong { gpa: 0, length: 0x1001 }));
     let measured = TdxSection::new(TdxSectionKind::Hob, 0, 0x1000, [].as_slice().into(), true);
     assert_eq!(measured, Err(TdxPlanError::MeasuredHob { gpa: 0 }));
