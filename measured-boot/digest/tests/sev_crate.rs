@@ -10,12 +10,7 @@
 //! | KRUN | libkrun's pages come from no OVMF metadata | not compared |
 //! | short or malformed firmware | the crate panics | not compared; ours is refused with a reason |
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod fixtures;
 

@@ -6,12 +6,7 @@
 //! | no profile of ours but QEMU, EC2 and GCE on Milan | the tool knows no others |
 //! | firmware in two files | the tool takes one, so the test joins them |
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod fixtures;
 
