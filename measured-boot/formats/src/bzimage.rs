@@ -70,7 +70,7 @@ impl<'a> BzImage<'a> {
                 size: header.payload_size,
             })?;
         let compression = Compression::of(payload)?;
-        let release = release(setup, header.version_pointer)?;
+        let release = release(setup, &header)?;
         Ok(Self { file, setup, protected_mode, trailer, payload, compression, header, release })
     }
 
@@ -238,7 +238,7 @@ pub enum BzImageError {
     /// The payload starts like nothing that Linux can unpack.
     #[error("the kernel's payload has an unknown compression")]
     UnknownCompression,
-    /// The release is not inside the real-mode code, too long, or not printable.
+    /// The release is not in the real-mode code behind the header, too long, or not printable.
     #[error("the kernel's release text at {offset:#x} is malformed")]
     BadRelease {
         /// Offset in the file.
@@ -259,6 +259,8 @@ pub enum BzImageError {
 struct Header {
     setup_sectors: u8,
     code_size: u64,
+    /// Offset in the file of the end of the header.
+    end: u16,
     protocol: u16,
     version_pointer: u16,
     max_initrd_address: u32,
@@ -300,6 +302,7 @@ impl Header {
             // For historic reasons 0 means 4.
             setup_sectors: if setup_sectors == 0 { 4 } else { setup_sectors },
             code_size: u64::from(paragraphs).saturating_mul(16),
+            end,
             protocol,
             version_pointer: u16::from_le_bytes(need(file, KERNEL_VERSION)?),
             max_initrd_address: u32::from_le_bytes(need(file, INITRD_ADDR_MAX)?),
@@ -316,12 +319,16 @@ impl Header {
 
 /// The first word of the kernel's version text, to which the header points. The text goes on with
 /// who built the kernel and when.
-fn release(setup: &[u8], pointer: u16) -> Result<Option<&str>, BzImageError> {
-    if pointer == 0 {
+fn release<'a>(setup: &'a [u8], header: &Header) -> Result<Option<&'a str>, BzImageError> {
+    if header.version_pointer == 0 {
         return Ok(None);
     }
-    let offset = usize::from(pointer).saturating_add(SECTOR);
+    let offset = usize::from(header.version_pointer).saturating_add(SECTOR);
     let bad = BzImageError::BadRelease { offset };
+    // Inside of the header it would change with what a loader writes there.
+    if offset < usize::from(header.end) {
+        return Err(bad);
+    }
     let text = setup.get(offset..).ok_or(bad.clone())?;
     let window = text.get(..=MAX_RELEASE).unwrap_or(text);
     let end = window.iter().position(|byte| matches!(byte, b' ' | 0)).ok_or(bad.clone())?;

@@ -26,6 +26,7 @@
 
 pub mod bzimage;
 mod guid;
+pub mod igvm;
 pub mod initdata;
 pub mod ovmf;
 pub mod pe;

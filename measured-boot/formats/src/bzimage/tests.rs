@@ -134,6 +134,9 @@ fn refuses_bad_releases() {
     assert_eq!(refused(KERNEL_VERSION, &0x0400_u16.to_le_bytes()), bad(0x600));
     assert_eq!(refused(KERNEL_VERSION, &u16::MAX.to_le_bytes()), bad(0x101ff));
     assert_eq!(refused(0x300, &[b'a'; 0x300]), bad(0x300));
+    // Inside of the header, where loaders write.
+    assert_eq!(refused(KERNEL_VERSION, &0x0025_u16.to_le_bytes()), bad(0x225));
+    assert_eq!(refused(KERNEL_VERSION, &0x006b_u16.to_le_bytes()), bad(0x26b));
     for text in [b" x".as_slice(), b"\0", b"6\n12 ", b"\xff\xff ", &[b'a'; MAX_RELEASE + 1]] {
         assert_eq!(refused(RELEASE_AT, text), bad(0x300), "{text:?}");
     }
@@ -171,6 +174,15 @@ fn patches_what_qemu_patches() {
     }
     let vga = QemuBoot { video_mode: Some(791), ..QemuBoot::q35(512 << 20, None) };
     assert!(changed(vga).starts_with(&[(0x1fa, 0x17), (0x1fb, 0x03)]));
+}
+
+/// Found by the fuzz target: the release lay where QEMU writes the end of the heap.
+#[test]
+fn a_patched_kernel_stays_a_kernel() {
+    let mut file = image();
+    file[0x225..0x22a].copy_from_slice(b"6.12\0");
+    file[KERNEL_VERSION..KERNEL_VERSION + 2].copy_from_slice(&0x0025_u16.to_le_bytes());
+    assert_eq!(BzImage::parse(&file), Err(BzImageError::BadRelease { offset: 0x225 }));
 }
 
 #[test]
