@@ -136,6 +136,7 @@ const PACKAGES: &[&str] = &[
     "iproute2",
     "libelf-dev",
     "libseccomp-dev",
+    "openssl",
     "pkg-config",
     "protobuf-compiler",
     "python3-venv",

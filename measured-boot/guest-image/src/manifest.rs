@@ -44,9 +44,12 @@ impl Manifest {
     pub const CMDLINE: &str = "cmdline.txt";
     /// The command line of guests with several virtual CPUs.
     pub const CMDLINE_SMP: &str = "cmdline-smp.txt";
-    pub(crate) const FIRMWARE: &str = "firmware.fd";
-    pub(crate) const INITRAMFS: &str = "initramfs";
-    pub(crate) const KERNEL: &str = "kernel";
+    /// The firmware.
+    pub const FIRMWARE: &str = "firmware.fd";
+    /// The initial file system.
+    pub const INITRAMFS: &str = "initramfs";
+    /// The kernel.
+    pub const KERNEL: &str = "kernel";
 }
 
 /// What a guest image is for.

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line.
 
-use std::num::NonZeroU16;
+mod id_block;
+mod measure;
+
 use std::path::PathBuf;
 
 use casemate_image_crypt::Kid;
-use casemate_launch_digest::VcpuType;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
+
+pub(crate) use id_block::*;
+pub(crate) use measure::*;
 
 /// Confidential containers: policies, encrypted images, launch digests.
 #[derive(Debug, Parser)]
@@ -27,6 +31,9 @@ pub(crate) enum Command {
     /// Build and check guest images
     #[command(subcommand)]
     GuestImage(GuestImageCommand),
+    /// Sign which guest may start, for the launch to be bound to it
+    #[command(subcommand, name = "idblock")]
+    IdBlock(IdBlockCommand),
     /// Prepare images
     #[command(subcommand)]
     Image(ImageCommand),
@@ -149,37 +156,6 @@ pub(crate) struct EncryptArgs {
     /// Name of the image in the layout, if it has several
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum MeasureCommand {
-    /// Print the digest of an initdata document, as the broker and HOST_DATA have it
-    Initdata(InitdataArgs),
-    /// Print the launch digest of an SNP guest
-    Snp(SnpArgs),
-}
-
-#[derive(Debug, Parser)]
-pub(crate) struct InitdataArgs {
-    /// The initdata document, TOML
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-}
-
-#[derive(Debug, Parser)]
-pub(crate) struct SnpArgs {
-    /// Directory of the guest image: firmware.fd, kernel, initramfs, cmdline.txt, cmdline-smp.txt
-    #[arg(long, value_name = "DIR")]
-    pub(crate) guest_image: PathBuf,
-    /// Number of virtual CPUs
-    #[arg(long, value_name = "N")]
-    pub(crate) vcpus: NonZeroU16,
-    /// CPU model as QEMU names it, for example EPYC-v4
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) vcpu_type: VcpuType,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

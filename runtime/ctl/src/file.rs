@@ -70,6 +70,11 @@ pub(crate) fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes a file.
+pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes).map_err(|error| cannot("write", path, &error))
+}
+
 fn cannot(verb: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::new(
         "file",

@@ -10,6 +10,7 @@ mod env;
 mod failure;
 mod file;
 mod guest_image;
+mod id_block;
 mod image;
 mod measure;
 mod policy;
@@ -21,6 +22,7 @@ use clap::Parser;
 use crate::args::Args;
 use crate::args::Command;
 use crate::args::GuestImageCommand;
+use crate::args::IdBlockCommand;
 use crate::args::ImageCommand;
 use crate::args::MeasureCommand;
 use crate::args::PolicyCommand;
@@ -43,9 +45,12 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::GuestImage(GuestImageCommand::Build(args)) => guest_image::build(&args),
         Command::GuestImage(GuestImageCommand::Lock(args)) => guest_image::lock(&args),
         Command::GuestImage(GuestImageCommand::Verify(args)) => guest_image::verify(&args),
+        Command::IdBlock(IdBlockCommand::Create(args)) => id_block::create(&args),
+        Command::IdBlock(IdBlockCommand::Verify(args)) => id_block::verify(&args),
         Command::Image(ImageCommand::Encrypt(args)) => image::encrypt(&args),
         Command::Measure(MeasureCommand::Initdata(args)) => measure::initdata(&args),
         Command::Measure(MeasureCommand::Snp(args)) => measure::snp(&args),
+        Command::Measure(MeasureCommand::Tdx(args)) => measure::tdx(&args),
         Command::Policy(PolicyCommand::Generate(args)) => policy::generate(&args),
     }
 }

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `casemate idblock`: which guest may start, signed by its owner.
+
+use std::path::Path;
+
+use casemate_launch_digest::LaunchDigest;
+use casemate_launch_digest::id_block::IdAuth;
+use casemate_launch_digest::id_block::IdBlock;
+use casemate_launch_digest::id_block::Identity;
+use casemate_launch_digest::id_block::MAX_KEY_FILE;
+use casemate_launch_digest::id_block::SigningKey;
+use casemate_launch_digest::snp::GuestPolicy;
+use ring::rand::SystemRandom;
+use zeroize::Zeroizing;
+
+use crate::args::IdBlockCreateArgs;
+use crate::args::IdBlockVerifyArgs;
+use crate::failure::Failure;
+use crate::failure::chain;
+use crate::file;
+
+/// Signs a launch digest and writes both files that a launch takes.
+pub(crate) fn create(args: &IdBlockCreateArgs) -> Result<(), Failure> {
+    let policy = GuestPolicy::from_bits(args.policy)
+        .map_err(|error| Failure::new("id-block", error, "give a policy with bit 17 set"))?;
+    let block = IdBlock {
+        launch_digest: LaunchDigest::from_bytes(args.launch_digest),
+        family_id: args.family_id,
+        image_id: args.image_id,
+        guest_svn: args.guest_svn,
+        policy,
+    };
+    let random = SystemRandom::new();
+    let id_key = signing_key(&args.id_key, &random)?;
+    let author_key = match &args.author_key {
+        Some(path) => Some(signing_key(path, &random)?),
+        None => None,
+    };
+    let identity = block
+        .sign(&id_key, author_key.as_ref(), &random)
+        .map_err(|error| Failure::new("id-block", chain(&error), "try again"))?;
+    file::write_bytes(&args.block, &identity.block().to_bytes())?;
+    file::write_bytes(&args.auth, identity.auth().to_bytes().as_slice())?;
+    file::write(None, &describe(&identity))
+}
+
+/// Checks both signatures and prints what they bind.
+pub(crate) fn verify(args: &IdBlockVerifyArgs) -> Result<(), Failure> {
+    let refuse = |error: &dyn std::error::Error| {
+        Failure::new("id-block", chain(error), "do not launch with it; make it again")
+    };
+    let block = IdBlock::parse(&file::read(&args.block, MAX_FILE)?).map_err(|e| refuse(&e))?;
+    let auth = IdAuth::parse(&file::read(&args.auth, MAX_FILE)?).map_err(|e| refuse(&e))?;
+    let identity = Identity::new(block, auth).map_err(|e| refuse(&e))?;
+    if let Some(wanted) = args.launch_digest
+        && identity.block().launch_digest.as_bytes() != &wanted
+    {
+        return Err(Failure::new(
+            "id-block",
+            format_args!("it binds the launch digest {}", identity.block().launch_digest),
+            "make it again for the guest that is meant",
+        ));
+    }
+    file::write(None, &describe(&identity))
+}
+
+fn describe(identity: &Identity) -> String {
+    let block = identity.block();
+    let mut text = format!(
+        "launch_digest      {}\npolicy             {:#x}\nfamily_id          {}\n\
+         image_id           {}\nguest_svn          {}\nid_key_digest      {}\n",
+        block.launch_digest,
+        block.policy.bits(),
+        hex::encode(block.family_id),
+        hex::encode(block.image_id),
+        block.guest_svn,
+        identity.auth().id_key().digest(),
+    );
+    if let Some(author) = identity.auth().author_key() {
+        text.push_str(&format!("author_key_digest  {}\n", author.digest()));
+    }
+    text
+}
+
+fn signing_key(path: &Path, random: &SystemRandom) -> Result<SigningKey, Failure> {
+    let max = u64::try_from(MAX_KEY_FILE).unwrap_or(u64::MAX);
+    let bytes = Zeroizing::new(file::read(path, max)?);
+    SigningKey::from_pkcs8(&bytes, random).map_err(|error| {
+        Failure::new(
+            "key",
+            format_args!("{}: {}", path.display(), chain(&error)),
+            "make a key: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out FILE",
+        )
+    })
+}
+
+/// Largest of both files, in bytes.
+const MAX_FILE: u64 = 4096;

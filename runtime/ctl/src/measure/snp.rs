@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `casemate measure snp`.
+
+use std::fmt::Write as _;
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::path::PathBuf;
+
+use casemate_boot_formats::sev_hashes::KernelHashes;
+use casemate_guest_image::Manifest;
+use casemate_launch_digest::LaunchDigest;
+use casemate_launch_digest::plan::Firmware;
+use casemate_launch_digest::plan::SnpGuest;
+use casemate_launch_digest::plan::SnpInputs;
+use casemate_launch_digest::plan::SnpPlan;
+use casemate_launch_digest::snp::VmmProfile;
+use serde_json::json;
+
+use super::MAX_GUEST_FILE;
+use super::refused;
+use crate::args::SnpArgs;
+use crate::args::Vcpus;
+use crate::failure::Failure;
+use crate::file;
+
+/// Prints the launch digest that firmware, kernel, initramfs and command line lead to.
+pub(crate) fn snp(args: &SnpArgs) -> Result<(), Failure> {
+    let vmm = VmmProfile::from_name(&args.vmm, args.vcpu_type)
+        .map_err(|error| Failure::new("measure", error, "give --vmm qemu, ec2, gce or casemate"))?;
+    let guest = Guest::read(args)?;
+    let text = match args.vcpus {
+        Vcpus::One(vcpus) if args.explain => explain(&guest.plan(args, vmm, vcpus)?),
+        Vcpus::One(vcpus) => {
+            let digest = guest.plan(args, vmm, vcpus)?.digest();
+            if args.json {
+                let object = json!({
+                    "launch_digest": digest.to_string(),
+                    "vcpus": vcpus,
+                    "vcpu_type": args.vcpu_type.name(),
+                });
+                format!("{object}\n")
+            } else {
+                format!("{digest}\n")
+            }
+        }
+        Vcpus::UpTo(_) if args.explain => {
+            return Err(Failure::new(
+                "measure",
+                "one launch is explained at a time",
+                "give one number: --vcpus N",
+            ));
+        }
+        Vcpus::UpTo(last) => list(&guest.digests(args, vmm, last)?, args.json),
+    };
+    file::write(None, &text)
+}
+
+fn list(digests: &[LaunchDigest], as_json: bool) -> String {
+    let numbered = (1_u16..).zip(digests);
+    if as_json {
+        let list: Vec<_> = numbered
+            .map(|(vcpus, digest)| json!({"vcpus": vcpus, "launch_digest": digest.to_string()}))
+            .collect();
+        return format!("{}\n", json!(list));
+    }
+    numbered.fold(String::new(), |text, (vcpus, digest)| format!("{text}{vcpus} {digest}\n"))
+}
+
+fn explain(plan: &SnpPlan<'_>) -> String {
+    let mut text = String::from("address         pages type       contents and digest so far\n");
+    for step in plan.steps() {
+        let contents = match (step.contents, step.vcpu) {
+            (Some(hash), Some(vcpu)) => format!("vCPU {vcpu}: {}", hex::encode(hash)),
+            (Some(hash), None) => hex::encode(hash),
+            (None, _) => "-".to_owned(),
+        };
+        let _ = writeln!(
+            text,
+            "{:#014x} {:>6} {:<10} {contents}\n{:>34}{}",
+            step.gpa,
+            step.count,
+            format!("{:?}", step.page_type),
+            "= ",
+            step.digest,
+        );
+    }
+    let _ = writeln!(text, "{}", plan.digest());
+    text
+}
+
+/// The files of a guest.
+struct Guest {
+    firmware: Vec<u8>,
+    firmware_path: PathBuf,
+    /// Of one virtual CPU, and of several.
+    hashes: Option<[KernelHashes; 2]>,
+}
+
+impl Guest {
+    fn read(args: &SnpArgs) -> Result<Self, Failure> {
+        match (&args.guest_image, &args.firmware) {
+            (Some(folder), _) => Self::of_image(folder),
+            (None, Some(firmware)) => Self::of_files(args, firmware),
+            // The parser demands one of them.
+            (None, None) => {
+                Err(Failure::new("measure", "no firmware", "give --firmware or --guest-image"))
+            }
+        }
+    }
+
+    fn of_image(folder: &Path) -> Result<Self, Failure> {
+        let part = |name: &str| file::read(&folder.join(name), MAX_GUEST_FILE);
+        let (kernel, initramfs) = (part(Manifest::KERNEL)?, part(Manifest::INITRAMFS)?);
+        let hashes = |cmdline: &[u8]| {
+            KernelHashes::of(&kernel, &initramfs, cmdline).map_err(|error| refused(folder, &error))
+        };
+        Ok(Self {
+            firmware: part(Manifest::FIRMWARE)?,
+            firmware_path: folder.join(Manifest::FIRMWARE),
+            hashes: Some([
+                hashes(&part(Manifest::CMDLINE)?)?,
+                hashes(&part(Manifest::CMDLINE_SMP)?)?,
+            ]),
+        })
+    }
+
+    fn of_files(args: &SnpArgs, firmware: &Path) -> Result<Self, Failure> {
+        let hashes = match &args.kernel {
+            None => None,
+            Some(path) => {
+                let kernel = file::read(path, MAX_GUEST_FILE)?;
+                let initrd = match &args.initrd {
+                    Some(path) => file::read(path, MAX_GUEST_FILE)?,
+                    None => Vec::new(),
+                };
+                let append = args.append.as_deref().unwrap_or_default();
+                let hashes = KernelHashes::of(&kernel, &initrd, append.as_bytes())
+                    .map_err(|error| refused(path, &error))?;
+                Some([hashes, hashes])
+            }
+        };
+        Ok(Self {
+            firmware: file::read(firmware, MAX_GUEST_FILE)?,
+            firmware_path: firmware.to_owned(),
+            hashes,
+        })
+    }
+
+    fn plan(
+        &self,
+        args: &SnpArgs,
+        vmm: VmmProfile,
+        vcpus: NonZeroU16,
+    ) -> Result<SnpPlan<'_>, Failure> {
+        let refuse = |error: &dyn std::error::Error| refused(&self.firmware_path, error);
+        let inputs = SnpInputs {
+            firmware: Firmware::parse(&self.firmware).map_err(|error| refuse(&error))?,
+            hashes: self.hashes.map(|[one, several]| if vcpus.get() == 1 { one } else { several }),
+            vmm,
+            features: args.guest_features,
+            vcpus,
+            guest: SnpGuest::default(),
+        };
+        inputs.plan().map_err(|error| refuse(&error))
+    }
+
+    /// One virtual CPU may have another command line than several.
+    fn digests(
+        &self,
+        args: &SnpArgs,
+        vmm: VmmProfile,
+        last: NonZeroU16,
+    ) -> Result<Vec<LaunchDigest>, Failure> {
+        let mut digests = self.plan(args, vmm, last)?.digests_by_vcpus();
+        if let (Some(first), Some([one, several])) = (digests.first_mut(), &self.hashes)
+            && one != several
+        {
+            *first = self.plan(args, vmm, NonZeroU16::MIN)?.digest();
+        }
+        Ok(digests)
+    }
+}
