@@ -38,7 +38,8 @@ pub(crate) fn guest_images(steps: &Steps) -> anyhow::Result<()> {
     })?;
     for kind in ["production", "sim"] {
         steps.step(&format!("build the guest image: {kind}"), || {
-            pack(kind, &step::target(), &step::build_folder().join("guest").join(kind))
+            let out = step::build_folder().join("guest").join(kind);
+            pack(kind, &step::workspace(), &step::target(), &out)
         })?;
     }
     Ok(())
@@ -58,7 +59,7 @@ pub(crate) fn guest_images_again(steps: &Steps) -> anyhow::Result<()> {
         for kind in ["production", "sim"] {
             let here = step::build_folder().join("guest").join(kind);
             let there = elsewhere.path().join(kind);
-            pack(kind, &target, &there)?;
+            pack(kind, &sources, &target, &there)?;
             let mut diff = Command::new("diff");
             step::quiet({
                 diff.arg("-r").arg(&here).arg(&there);
@@ -84,8 +85,13 @@ fn guest_programs(sources: &Path, target: &Path) -> anyhow::Result<()> {
     show(build)
 }
 
-/// One guest image, from the programs of a target directory.
-fn pack(kind: &str, target: &Path, out: &Path) -> anyhow::Result<()> {
+/// One guest image, from the programs of a target directory and the sources they were built from.
+fn pack(kind: &str, sources: &Path, target: &Path, out: &Path) -> anyhow::Result<()> {
+    let mut metadata = cargo();
+    metadata.current_dir(sources).args(["metadata", "--locked", "--format-version", "1"]);
+    metadata.args(["--filter-platform", GUEST_TARGET]);
+    let crates = target.join("cargo-metadata.json");
+    fs::write(&crates, step::quiet(metadata)?).context("write the list of crates")?;
     let guest = target.join(GUEST_TARGET).join("release");
     let mut build = Command::new(step::target().join("debug/casemate"));
     build
@@ -94,6 +100,8 @@ fn pack(kind: &str, target: &Path, out: &Path) -> anyhow::Result<()> {
         .arg(guest.join("casemate-agent"))
         .arg("--inputs")
         .arg(step::build_folder().join("inputs"))
+        .arg("--cargo-metadata")
+        .arg(crates)
         .arg("--out")
         .arg(out);
     if step::own_lock().exists() {

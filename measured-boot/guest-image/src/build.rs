@@ -10,14 +10,19 @@ use casemate_boot_formats::ovmf::Ovmf;
 use casemate_boot_formats::ovmf::OvmfError;
 
 use crate::CpioError;
+use crate::Crate;
 use crate::ElfError;
 use crate::FileRecord;
+use crate::GuestImage;
 use crate::KernelError;
 use crate::KindName;
 use crate::Manifest;
 use crate::ModuleError;
 use crate::PartRecord;
 use crate::ReadError;
+use crate::ReferenceValues;
+use crate::ReferenceValuesError;
+use crate::SBOM_FILE;
 use crate::cmdline::command_line;
 use crate::cmdline::command_line_smp;
 use crate::cpio::Archive;
@@ -27,6 +32,7 @@ use crate::image::read_capped;
 use crate::inputs::Lock;
 use crate::kernel;
 use crate::modules::ModuleTree;
+use crate::sbom;
 
 /// What a guest image is made of.
 #[derive(Clone, Debug)]
@@ -43,6 +49,8 @@ pub struct BuildInputs<'a> {
     pub lock: Lock,
     /// What the image is for.
     pub kind: Kind<'a>,
+    /// The crates that the guest's programs are built from, for the bill of materials.
+    pub crates: &'a [Crate],
 }
 
 /// What a guest image is for.
@@ -105,8 +113,19 @@ pub fn build(inputs: &BuildInputs<'_>, out: &Path) -> Result<Manifest, BuildErro
             .collect(),
         initramfs_files: archive.files().map(file_record).collect(),
     };
-    publish(out, &manifest, &parts)?;
-    Ok(manifest)
+    let bill = sbom(&manifest, inputs.crates);
+    let image = GuestImage {
+        manifest,
+        firmware,
+        kernel,
+        initramfs,
+        cmdline: cmdline.into_bytes(),
+        cmdline_smp: cmdline_smp.into_bytes(),
+    };
+    let values = ReferenceValues::of(&image)?.to_json();
+    let beside = [(SBOM_FILE, bill.as_bytes()), (ReferenceValues::FILE, values.as_bytes())];
+    publish(out, &image, &beside)?;
+    Ok(image.manifest)
 }
 
 /// Why a guest image cannot be built.
@@ -156,6 +175,9 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// The image cannot be measured.
+    #[error("failed to compute the reference values")]
+    ReferenceValues(#[from] ReferenceValuesError),
     /// The manifest cannot be written.
     #[error("failed to write the manifest")]
     Manifest {
@@ -238,7 +260,7 @@ fn file_record((path, contents): (&str, &[u8])) -> FileRecord {
 }
 
 /// Writes all files into a folder beside the output, then puts that in its place.
-fn publish(out: &Path, manifest: &Manifest, parts: &[(&str, &[u8])]) -> Result<(), BuildError> {
+fn publish(out: &Path, image: &GuestImage, beside: &[(&str, &[u8])]) -> Result<(), BuildError> {
     let write_error = |path: &Path| {
         let path = path.to_owned();
         move |source| BuildError::Write { path, source }
@@ -251,10 +273,11 @@ fn publish(out: &Path, manifest: &Manifest, parts: &[(&str, &[u8])]) -> Result<(
     let partial = out.with_file_name(name);
     fs::create_dir_all(&partial).map_err(write_error(&partial))?;
 
-    let mut json =
-        serde_json::to_vec_pretty(manifest).map_err(|source| BuildError::Manifest { source })?;
+    let mut json = serde_json::to_vec_pretty(&image.manifest)
+        .map_err(|source| BuildError::Manifest { source })?;
     json.push(b'\n');
-    for (name, bytes) in parts.iter().copied().chain([(Manifest::FILE, json.as_slice())]) {
+    let all = image.parts().into_iter().chain([(Manifest::FILE, json.as_slice())]);
+    for (name, bytes) in all.chain(beside.iter().copied()) {
         let path = partial.join(name);
         fs::write(&path, bytes).map_err(write_error(&path))?;
     }

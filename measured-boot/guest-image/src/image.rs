@@ -57,6 +57,18 @@ impl GuestImage {
         })
     }
 
+    /// The measured files, by name.
+    #[must_use]
+    pub fn parts(&self) -> [(&'static str, &[u8]); 5] {
+        [
+            (Manifest::CMDLINE_SMP, &self.cmdline_smp),
+            (Manifest::CMDLINE, &self.cmdline),
+            (Manifest::FIRMWARE, &self.firmware),
+            (Manifest::INITRAMFS, &self.initramfs),
+            (Manifest::KERNEL, &self.kernel),
+        ]
+    }
+
     /// The command line of a guest with so many virtual CPUs.
     #[must_use]
     pub fn cmdline_for(&self, vcpus: NonZeroU16) -> &[u8] {

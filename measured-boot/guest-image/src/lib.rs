@@ -21,6 +21,7 @@
 //!         agent: Path::new("target/x86_64-unknown-linux-gnu/release/casemate-agent"),
 //!         lock,
 //!         kind: Kind::Production,
+//!         crates: &[],
 //!     },
 //!     out,
 //! )?;
@@ -46,6 +47,9 @@ pub mod inputs;
 mod kernel;
 mod manifest;
 mod modules;
+mod reference_values;
+mod sbom;
+pub mod signature;
 mod verify;
 
 pub use build::BuildError;
@@ -65,5 +69,15 @@ pub use manifest::Manifest;
 pub use manifest::PartRecord;
 pub use manifest::Sha256;
 pub use modules::ModuleError;
+pub use reference_values::ReferenceValues;
+pub use reference_values::ReferenceValuesError;
+pub use reference_values::SnpReferenceValues;
+pub use sbom::Crate;
+pub use sbom::SBOM_FILE;
+pub use sbom::SbomError;
+pub use sbom::crates;
+pub use sbom::sbom;
 pub use verify::Difference;
+pub use verify::VerifyError;
 pub use verify::verify;
+pub use verify::verify_reference_values;

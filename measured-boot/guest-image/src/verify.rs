@@ -6,9 +6,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::GuestImage;
 use crate::Manifest;
 use crate::PartRecord;
 use crate::ReadError;
+use crate::ReferenceValues;
+use crate::ReferenceValuesError;
+use crate::SBOM_FILE;
 use crate::image::MAX_PART_SIZE;
 use crate::image::read_capped;
 use crate::image::read_manifest;
@@ -43,10 +47,43 @@ pub fn verify(folder: &Path) -> Result<Vec<Difference>, ReadError> {
         names.push(entry.map_err(read)?.file_name().to_string_lossy().into_owned());
     }
     names.sort();
-    names.retain(|name| name != Manifest::FILE && !manifest.parts.contains_key(name));
+    names.retain(|name| !BESIDE.contains(&name.as_str()) && !manifest.parts.contains_key(name));
     differences.extend(names.into_iter().map(|name| Difference::Unexpected { name }));
     Ok(differences)
 }
+
+/// Compares the reference values beside a guest image with those that its files lead to.
+///
+/// # Errors
+///
+/// An image that is not what its manifest says, or cannot be measured.
+pub fn verify_reference_values(folder: &Path) -> Result<bool, VerifyError> {
+    let values = ReferenceValues::of(&GuestImage::read(folder)?)?.to_json();
+    let found = read_capped(&folder.join(ReferenceValues::FILE), ReferenceValues::MAX_SIZE)?;
+    Ok(found == values.as_bytes())
+}
+
+/// Why reference values cannot be compared.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// A file cannot be read or is not what the manifest says.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The image cannot be measured.
+    #[error(transparent)]
+    ReferenceValues(#[from] ReferenceValuesError),
+}
+
+/// Files that belong to an image and are not measured.
+const BESIDE: [&str; 6] = [
+    Manifest::FILE,
+    SBOM_FILE,
+    ReferenceValues::FILE,
+    ReferenceValues::SIGNATURE,
+    "id-auth.bin",
+    "id-block.bin",
+];
 
 /// One way in which a guest image departs from its manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]

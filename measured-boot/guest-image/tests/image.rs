@@ -13,10 +13,12 @@ mod fixtures;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroU16;
 use std::path::Path;
 
 use casemate_guest_image::BuildError;
 use casemate_guest_image::BuildInputs;
+use casemate_guest_image::Crate;
 use casemate_guest_image::Difference;
 use casemate_guest_image::ElfError;
 use casemate_guest_image::GuestImage;
@@ -25,10 +27,15 @@ use casemate_guest_image::KindName;
 use casemate_guest_image::Manifest;
 use casemate_guest_image::ModuleError;
 use casemate_guest_image::ReadError;
+use casemate_guest_image::ReferenceValues;
+use casemate_guest_image::SBOM_FILE;
 use casemate_guest_image::Sha256;
 use casemate_guest_image::build;
 use casemate_guest_image::inputs::Lock;
 use casemate_guest_image::verify;
+use casemate_guest_image::verify_reference_values;
+use casemate_launch_digest::GuestFeatures;
+use casemate_launch_digest::SnpLaunch;
 
 #[test]
 fn two_builds_in_different_folders_are_equal() {
@@ -66,7 +73,7 @@ fn two_builds_in_different_folders_are_equal() {
             .collect()
     };
     assert_eq!(digests(&out), digests(&other));
-    assert_eq!(digests(&out).len(), 6);
+    assert_eq!(digests(&out).len(), 8);
 }
 
 #[test]
@@ -246,6 +253,57 @@ fn verify_names_what_differs() {
     fs::copy(&debian.kernel, out.join("kernel")).unwrap();
     let refused = GuestImage::read(&out);
     assert!(matches!(refused, Err(ReadError::Changed { part: "cmdline.txt" })), "{refused:?}");
+}
+
+#[test]
+fn reference_values_and_bill_of_materials_lie_beside_the_image() {
+    let Some(debian) = fixtures::debian() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let probe = fixtures::compile_probe(folder.path());
+    let out = folder.path().join("image");
+    let crates = [Crate {
+        name: "example".to_owned(),
+        version: "1.0.0+build".to_owned(),
+        license: Some("MIT".to_owned()),
+        published: true,
+    }];
+    let inputs = fixtures::build_inputs(&debian, &probe, Kind::Production);
+    build(&BuildInputs { crates: &crates, ..inputs }, &out).unwrap();
+
+    let image = GuestImage::read(&out).unwrap();
+    let text = fs::read_to_string(out.join(ReferenceValues::FILE)).unwrap();
+    let values: ReferenceValues = serde_json::from_str(&text).unwrap();
+    assert_eq!(values.parts, image.manifest.parts);
+    let milan = values.snp.iter().find(|v| v.vcpu_types.contains(&"EPYC-Milan".to_owned()));
+    let milan = milan.unwrap();
+    assert_eq!(milan.launch_digests.len(), 255);
+    for vcpus in [1, 2, 255].map(|count| NonZeroU16::new(count).unwrap()) {
+        let launch = SnpLaunch {
+            firmware: &image.firmware,
+            hashes: Some(image.hashes(vcpus).unwrap()),
+            vcpu_type: "EPYC-Milan".parse().unwrap(),
+            features: GuestFeatures::SNP,
+        };
+        let digest = launch.digest(vcpus).unwrap().to_string();
+        assert_eq!(milan.launch_digests[usize::from(vcpus.get()) - 1], digest);
+    }
+    assert!(verify_reference_values(&out).unwrap());
+    fs::write(out.join(ReferenceValues::FILE), text.replacen('0', "1", 1)).unwrap();
+    assert!(!verify_reference_values(&out).unwrap());
+
+    let bill = fs::read_to_string(out.join(SBOM_FILE)).unwrap();
+    let bill: serde_json::Value = serde_json::from_str(&bill).unwrap();
+    let components = bill["components"].as_array().unwrap();
+    let named = |name: &str| components.iter().find(|c| c["name"] == name).unwrap();
+    let agent = Sha256::of(&fs::read(&probe).unwrap()).to_string();
+    assert_eq!(named("init")["hashes"][0]["content"], agent);
+    assert_eq!(named("example")["purl"], "pkg:cargo/example@1.0.0%2Bbuild");
+    let firmware = &debian.lock.firmware;
+    assert_eq!(named(&firmware.package)["hashes"][0]["content"], firmware.sha256.to_string());
+    // References are unique, as the format demands.
+    let references: std::collections::HashSet<_> =
+        components.iter().map(|c| c["bom-ref"].as_str().unwrap()).collect();
+    assert_eq!(references.len(), components.len());
 }
 
 #[test]

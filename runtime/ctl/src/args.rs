@@ -80,7 +80,9 @@ pub(crate) enum GuestImageCommand {
     Build(BuildArgs),
     /// Write a lock of the newest packages
     Lock(LockArgs),
-    /// Compare the files of a guest image with its manifest
+    /// Print the bill of materials of a guest image, CycloneDX
+    Sbom(SbomArgs),
+    /// Compare the files of a guest image with its manifest and reference values
     Verify(VerifyArgs),
 }
 
@@ -102,6 +104,13 @@ pub(crate) struct BuildArgs {
     /// The packages to build from, if not those of this release
     #[arg(long, value_name = "FILE")]
     pub(crate) lock: Option<PathBuf>,
+    /// Output of `cargo metadata --format-version 1` for the agent's sources: the bill of materials
+    /// then lists its crates
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cargo_metadata: Option<PathBuf>,
+    /// A key that signs the reference values: P-384, PKCS#8 in PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sign_key: Option<PathBuf>,
     /// Directory of the guest image; an earlier one is replaced
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
@@ -127,10 +136,20 @@ pub(crate) enum GuestKind {
 }
 
 #[derive(Debug, Parser)]
+pub(crate) struct SbomArgs {
+    /// Directory of the guest image
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Parser)]
 pub(crate) struct VerifyArgs {
     /// Directory of the guest image
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+    /// Public key of whoever signed the reference values, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

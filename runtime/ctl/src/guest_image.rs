@@ -1,14 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `casemate guest-image`: building and checking guest images.
 
+use std::path::Path;
+
 use casemate_guest_image::BuildInputs;
+use casemate_guest_image::Crate;
 use casemate_guest_image::Kind;
+use casemate_guest_image::KindName;
+use casemate_guest_image::ReferenceValues;
+use casemate_guest_image::SBOM_FILE;
 use casemate_guest_image::inputs;
 use casemate_guest_image::inputs::FetchError;
 use casemate_guest_image::inputs::Lock;
+use casemate_guest_image::signature;
+use ring::rand::SystemRandom;
+use zeroize::Zeroizing;
 
 use crate::args::BuildArgs;
+use crate::args::GuestKind;
 use crate::args::LockArgs;
+use crate::args::SbomArgs;
 use crate::args::VerifyArgs;
 use crate::failure::Failure;
 use crate::failure::chain;
@@ -27,6 +38,7 @@ pub(crate) fn build(args: &BuildArgs) -> Result<(), Failure> {
         Some(device) => Kind::Simulated { device },
         None => Kind::Production,
     };
+    let crates = crates(args)?;
     let inputs = BuildInputs {
         firmware: &debian.firmware,
         kernel: &debian.kernel,
@@ -34,15 +46,54 @@ pub(crate) fn build(args: &BuildArgs) -> Result<(), Failure> {
         agent: &args.agent,
         lock: debian.lock.clone(),
         kind,
+        crates: &crates,
     };
     let manifest = casemate_guest_image::build(&inputs, &args.out).map_err(|error| {
         Failure::new("guest-image", chain(&error), "correct the input that the message names")
     })?;
+    if let Some(key) = &args.sign_key {
+        sign(key, &args.out)?;
+    }
     let parts = manifest.parts.iter();
     let text = parts.fold(String::new(), |text, (name, part)| {
         format!("{text}{}  {name}  {} bytes\n", part.sha256, part.size)
     });
     file::write(None, &text)
+}
+
+fn crates(args: &BuildArgs) -> Result<Vec<Crate>, Failure> {
+    let Some(path) = &args.cargo_metadata else { return Ok(Vec::new()) };
+    let kind = match args.kind {
+        GuestKind::Production => KindName::Production,
+        GuestKind::Sim => KindName::Simulated,
+    };
+    casemate_guest_image::crates(&file::read(path, MAX_METADATA)?, kind).map_err(|error| {
+        Failure::new(
+            "guest-image",
+            format_args!("{}: {}", path.display(), chain(&error)),
+            "write it with: cargo metadata --format-version 1",
+        )
+    })
+}
+
+fn sign(key: &Path, folder: &Path) -> Result<(), Failure> {
+    let pem = Zeroizing::new(file::read(key, MAX_KEY_FILE)?);
+    let values = file::read(&folder.join(ReferenceValues::FILE), ReferenceValues::MAX_SIZE)?;
+    let signature = signature::sign(&pem, &values, &SystemRandom::new()).map_err(|error| {
+        Failure::new(
+            "key",
+            format_args!("{}: {error}", key.display()),
+            "make a key: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out FILE",
+        )
+    })?;
+    file::write_bytes(&folder.join(ReferenceValues::SIGNATURE), &signature)
+}
+
+/// Prints the bill of materials of an image that is what its manifest says.
+pub(crate) fn sbom(args: &SbomArgs) -> Result<(), Failure> {
+    demand_whole(&args.dir)?;
+    let bill = file::read_text(&args.dir.join(SBOM_FILE), MAX_METADATA)?;
+    file::write(None, &bill)
 }
 
 /// Fetches the newest packages and writes the lock that names them.
@@ -67,15 +118,44 @@ fn next_step(error: &FetchError) -> &'static str {
     }
 }
 
-/// Compares a guest image with its manifest.
+/// Compares a guest image with its manifest and its reference values, and checks their signature if a
+/// key is given.
 pub(crate) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
+    demand_whole(&args.dir)?;
+    let fail = |message: String| {
+        Failure::new("guest-image", message, "do not accept guests by these reference values")
+    };
+    let same = casemate_guest_image::verify_reference_values(&args.dir)
+        .map_err(|error| fail(chain(&error)))?;
+    if !same {
+        let name = ReferenceValues::FILE;
+        return Err(fail(format!("{name} is not what the files of the image lead to")));
+    }
+    let mut text =
+        "every part is as the manifest says, and so are the reference values\n".to_owned();
+    if let Some(key) = &args.key {
+        let values = file::read(&args.dir.join(ReferenceValues::FILE), ReferenceValues::MAX_SIZE)?;
+        let found = file::read(&args.dir.join(ReferenceValues::SIGNATURE), MAX_KEY_FILE)?;
+        signature::verify(&file::read(key, MAX_KEY_FILE)?, &values, &found)
+            .map_err(|error| fail(error.to_string()))?;
+        text.push_str("the reference values are signed by this key\n");
+    }
+    file::write(None, &text)
+}
+
+fn demand_whole(folder: &Path) -> Result<(), Failure> {
     let next = "build the guest image again: casemate guest-image build";
-    let differences = casemate_guest_image::verify(&args.dir)
+    let differences = casemate_guest_image::verify(folder)
         .map_err(|error| Failure::new("guest-image", chain(&error), next))?;
     if differences.is_empty() {
-        return file::write(None, "every part is as the manifest says\n");
+        return Ok(());
     }
     let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
-    let message = format_args!("{}: {}", args.dir.display(), list.join(", "));
+    let message = format_args!("{}: {}", folder.display(), list.join(", "));
     Err(Failure::new("guest-image", message, next))
 }
+
+/// Largest output of `cargo metadata` and largest bill of materials, in bytes.
+const MAX_METADATA: u64 = 64 << 20;
+/// Largest key or signature file, in bytes.
+const MAX_KEY_FILE: u64 = 16 * 1024;

@@ -44,6 +44,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Env(args) => env::print(&args),
         Command::GuestImage(GuestImageCommand::Build(args)) => guest_image::build(&args),
         Command::GuestImage(GuestImageCommand::Lock(args)) => guest_image::lock(&args),
+        Command::GuestImage(GuestImageCommand::Sbom(args)) => guest_image::sbom(&args),
         Command::GuestImage(GuestImageCommand::Verify(args)) => guest_image::verify(&args),
         Command::IdBlock(IdBlockCommand::Create(args)) => id_block::create(&args),
         Command::IdBlock(IdBlockCommand::Verify(args)) => id_block::verify(&args),

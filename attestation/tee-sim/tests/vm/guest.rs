@@ -202,6 +202,7 @@ fn build_image() -> Result<PathBuf, String> {
         kernel: &debian.kernel,
         modules: &debian.modules,
         agent: &programs.join("examples/test-agent"),
+        crates: &[],
         lock: debian.lock.clone(),
         kind: Kind::Simulated { device: &programs.join("casemate-tee-sim-device") },
     };
