@@ -16,35 +16,67 @@ use crate::file;
 /// Prints one line for each thing that pods need; fails if the required TEE is missing.
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let findings = inspect(Path::new("/"), qemu_version(&args.qemu));
-    let text = if args.json {
-        let findings = findings.iter().map(|finding| {
-            json!({"name": finding.name, "usable": finding.missing.is_none(), "missing": finding.missing})
-        });
-        format!("{}\n", json!({ "findings": findings.collect::<Vec<_>>() }))
-    } else {
-        findings.iter().fold(String::new(), |text, finding| match &finding.missing {
-            None => format!("{text}usable   {}\n", finding.name),
-            Some(missing) => format!("{text}missing  {}: {missing}\n", finding.name),
-        })
-    };
+    let text = if args.json { in_json(&findings) } else { in_words(&findings) };
     file::write(None, &text)?;
     let Some(tee) = args.require else { return Ok(()) };
     let name = tee.finding();
     match findings.iter().find(|finding| finding.name == name).and_then(|f| f.missing.as_ref()) {
         None => Ok(()),
-        Some(missing) => {
+        Some(Missing { what, .. }) => {
             let code = Code::TeeMissing;
-            Err(Failure::new(code.as_str(), format_args!("{name}: {missing}"), code.next_step()))
+            Err(Failure::new(code.as_str(), format_args!("{name}: {what}"), code.next_step()))
         }
     }
 }
+
+fn in_words(findings: &[Finding]) -> String {
+    let lines = findings.iter().map(|finding| match &finding.missing {
+        None => format!("usable   {}\n", finding.name),
+        Some(Missing { what, fix }) => format!("missing  {}: {what}; {fix}\n", finding.name),
+    });
+    format!("{}{}\n", lines.collect::<String>(), ACPI.map(|(_, text)| text).join("\n"))
+}
+
+fn in_json(findings: &[Finding]) -> String {
+    let findings = findings.iter().map(|finding| {
+        let missing = finding.missing.as_ref();
+        json!({
+            "name": finding.name,
+            "usable": missing.is_none(),
+            "missing": missing.map(|missing| &missing.what),
+            "fix": missing.map(|missing| missing.fix),
+        })
+    });
+    let acpi: serde_json::Map<_, _> =
+        ACPI.iter().map(|(vcpus, text)| ((*vcpus).to_owned(), json!(text))).collect();
+    format!("{}\n", json!({ "findings": findings.collect::<Vec<_>>(), "acpi": acpi }))
+}
+
+/// Which guests take ACPI code from this host (BadAML).
+const ACPI: [(&str, &str); 2] = [
+    (
+        "one_vcpu",
+        "ACPI     pods with one vCPU take no ACPI code from this host (measured acpi=off)",
+    ),
+    (
+        "several_vcpus",
+        "ACPI     pods with several vCPUs trust this host's ACPI code: see the threat model, BadAML",
+    ),
+];
 
 /// One thing that pods may need.
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
     name: &'static str,
     /// What is missing; `None` if the thing can be used.
-    missing: Option<String>,
+    missing: Option<Missing>,
+}
+
+/// The first step that is missing, and how to take it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Missing {
+    what: String,
+    fix: &'static str,
 }
 
 impl Tee {
@@ -58,29 +90,49 @@ impl Tee {
 
 /// Looks below `root`, which is `/` but for tests.
 fn inspect(root: &Path, qemu: Result<Version, String>) -> Vec<Finding> {
+    let kvm = || exists(root, "dev/kvm", "there is no KVM", "turn virtualisation on in the BIOS");
     let snp = [
         parameter(
             root,
             "sys/module/kvm_amd/parameters/sev_snp",
             "SEV-SNP is off (kvm_amd.sev_snp)",
+            "turn on SMEE, SEV-SNP and IOMMU in the BIOS and boot Linux 6.11 or newer with kvm_amd.sev_snp=1",
         ),
-        exists(root, "dev/sev", "the processor's firmware has no device"),
-        exists(root, "dev/kvm", "there is no KVM"),
+        exists(
+            root,
+            "dev/sev",
+            "the processor's firmware has no device",
+            "load the module ccp and update the SEV firmware",
+        ),
+        kvm(),
         at_least(&qemu, SNP_QEMU),
     ];
     let tdx = [
-        parameter(root, "sys/module/kvm_intel/parameters/tdx", "TDX is off (kvm_intel.tdx)"),
-        exists(root, "dev/kvm", "there is no KVM"),
+        parameter(
+            root,
+            "sys/module/kvm_intel/parameters/tdx",
+            "TDX is off (kvm_intel.tdx)",
+            "turn on TDX in the BIOS and boot Linux 6.16 or newer with kvm_intel.tdx=1",
+        ),
+        kvm(),
         at_least(&qemu, TDX_QEMU),
     ];
-    let network = [exists(root, "dev/net/tun", "the kernel has no tap devices (module tun)")];
-    let config = [exists(root, "etc/casemate/config.toml", "the shim has no configuration")];
-    let finding = |name, needs: &[Option<String>]| Finding {
+    let network =
+        [exists(root, "dev/net/tun", "the kernel has no tap devices", "load the module tun")];
+    let config = [exists(
+        root,
+        "etc/casemate/config.toml",
+        "the shim has no configuration",
+        "write it: docs/how-to/install-on-a-node.md",
+    )];
+    let finding = |name, needs: &[Option<Missing>]| Finding {
         name,
         missing: needs.iter().flatten().next().cloned(),
     };
+    let no_qemu = qemu.clone().err().map(|what| Missing { what, fix: INSTALL_QEMU });
     vec![
-        finding("qemu", &[qemu.clone().err()]),
+        finding("qemu", &[no_qemu]),
+        finding("kvm", &[kvm()]),
         finding("snp", &snp),
         finding("tdx", &tdx),
         finding("network", &network),
@@ -88,28 +140,32 @@ fn inspect(root: &Path, qemu: Result<Version, String>) -> Vec<Finding> {
     ]
 }
 
-fn exists(root: &Path, path: &str, missing: &str) -> Option<String> {
-    (!root.join(path).exists()).then(|| format!("{missing}: no /{path}"))
+fn exists(root: &Path, path: &str, missing: &str, fix: &'static str) -> Option<Missing> {
+    let missing = || Missing { what: format!("{missing}: no /{path}"), fix };
+    (!root.join(path).exists()).then(missing)
 }
 
 /// A switch of a kernel module; `Y` or `1` is on.
-fn parameter(root: &Path, path: &str, missing: &str) -> Option<String> {
+fn parameter(root: &Path, path: &str, missing: &str, fix: &'static str) -> Option<Missing> {
     let on = fs::read_to_string(root.join(path)).is_ok_and(|t| matches!(t.trim(), "Y" | "1"));
-    (!on).then(|| missing.to_owned())
+    (!on).then(|| Missing { what: missing.to_owned(), fix })
 }
 
 /// Major and minor version.
 type Version = (u32, u32);
 
-fn at_least(found: &Result<Version, String>, wanted: Version) -> Option<String> {
-    match found {
-        Ok(found) if *found >= wanted => None,
+fn at_least(found: &Result<Version, String>, wanted: Version) -> Option<Missing> {
+    let what = match found {
+        Ok(found) if *found >= wanted => return None,
         Ok((major, minor)) => {
-            Some(format!("QEMU {}.{} is needed, this is {major}.{minor}", wanted.0, wanted.1))
+            format!("QEMU {}.{} is needed, this is {major}.{minor}", wanted.0, wanted.1)
         }
-        Err(missing) => Some(missing.clone()),
-    }
+        Err(missing) => missing.clone(),
+    };
+    Some(Missing { what, fix: INSTALL_QEMU })
 }
+
+const INSTALL_QEMU: &str = "install a newer QEMU or name it with --qemu";
 
 fn qemu_version(program: &Path) -> Result<Version, String> {
     let output = Command::new(program)
@@ -137,7 +193,8 @@ mod tests {
     use super::*;
 
     fn missing<'a>(findings: &'a [Finding], name: &str) -> Option<&'a str> {
-        findings.iter().find(|f| f.name == name).unwrap().missing.as_deref()
+        let finding = findings.iter().find(|f| f.name == name).unwrap();
+        finding.missing.as_ref().map(|missing| missing.what.as_str())
     }
 
     fn put(root: &Path, path: &str, text: &str) {

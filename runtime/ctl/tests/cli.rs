@@ -250,6 +250,10 @@ fn check_lists_what_the_node_has() {
     let findings = json["findings"].as_array().unwrap();
     assert_eq!(findings[0]["name"], "qemu");
     assert_eq!(findings[0]["usable"], false);
+    assert!(findings.iter().all(|f| f["usable"] == true || f["fix"].is_string()), "{json}");
+    // E2: which pods take ACPI code from the host.
+    assert!(json["acpi"]["one_vcpu"].as_str().unwrap().contains("acpi=off"));
+    assert!(json["acpi"]["several_vcpus"].as_str().unwrap().contains("BadAML"));
     let line = failure(
         &casemate(&["check", "--require", "tdx", "--qemu", "/nonexistent/qemu"]),
         "tee.missing",

@@ -99,7 +99,7 @@ struct Guest {
 impl Guest {
     fn read(args: &SnpArgs) -> Result<Self, Failure> {
         match (&args.guest_image, &args.firmware) {
-            (Some(folder), _) => Self::of_image(folder),
+            (Some(folder), _) => Self::of_image(folder, args.vcpus),
             (None, Some(firmware)) => Self::of_files(args, firmware),
             // The parser demands one of them.
             (None, None) => {
@@ -108,19 +108,22 @@ impl Guest {
         }
     }
 
-    fn of_image(folder: &Path) -> Result<Self, Failure> {
+    fn of_image(folder: &Path, vcpus: Vcpus) -> Result<Self, Failure> {
         let part = |name: &str| file::read(&folder.join(name), MAX_GUEST_FILE);
         let (kernel, initramfs) = (part(Manifest::KERNEL)?, part(Manifest::INITRAMFS)?);
-        let hashes = |cmdline: &[u8]| {
-            KernelHashes::of(&kernel, &initramfs, cmdline).map_err(|error| refused(folder, &error))
+        let hashes = |cmdline: &str| {
+            KernelHashes::of(&kernel, &initramfs, &part(cmdline)?)
+                .map_err(|error| refused(folder, &error))
+        };
+        let (one, several) = match vcpus {
+            Vcpus::One(NonZeroU16::MIN) => (Manifest::CMDLINE, Manifest::CMDLINE),
+            Vcpus::One(_) => (Manifest::CMDLINE_SMP, Manifest::CMDLINE_SMP),
+            Vcpus::UpTo(_) => (Manifest::CMDLINE, Manifest::CMDLINE_SMP),
         };
         Ok(Self {
             firmware: part(Manifest::FIRMWARE)?,
             firmware_path: folder.join(Manifest::FIRMWARE),
-            hashes: Some([
-                hashes(&part(Manifest::CMDLINE)?)?,
-                hashes(&part(Manifest::CMDLINE_SMP)?)?,
-            ]),
+            hashes: Some([hashes(one)?, hashes(several)?]),
         })
     }
 
