@@ -5,9 +5,9 @@
 //! `setup_sects + 1` sectors of real-mode code, the protected-mode code with the compressed kernel
 //! in it, and possibly a signature behind that.
 //!
-//! Launchers without an encrypted guest write addresses into the header before they pass the kernel
-//! on. A digest of the file is then none of what the guest sees: SEV hash tables hold the hash of
-//! the raw file, while TDX firmware under older QEMU measures the patched one
+//! QEMU writes addresses into the header before it passes the kernel to a guest that is not an SEV
+//! guest. A digest of the file is then none of what the guest sees: SEV hash tables hold the hash of
+//! the raw file, TDX firmware measures whichever of the two its QEMU gives it
 //! ([`BzImage::patched_by_qemu`]).
 //!
 //! ```no_run

@@ -32,6 +32,7 @@ mod id_block;
 mod plan;
 mod raw;
 mod read;
+mod reader;
 
 pub use error::IgvmError;
 pub use id_block::SnpIdBlock;

@@ -211,7 +211,13 @@ pub enum InitdataError {
         #[source]
         source: std::str::Utf8Error,
     },
-    /// The document is not TOML; a duplicate key is such an error too.
+    /// A key stands twice: two readers could take different values.
+    #[error("the initdata document has a duplicate key in line {line}")]
+    DuplicateKey {
+        /// Line of the second one, from 1.
+        line: usize,
+    },
+    /// The document is not TOML.
     #[error("the initdata document is not TOML, line {line}: {reason}")]
     Syntax {
         /// Line of the error, from 1.
@@ -284,7 +290,10 @@ pub enum InitdataError {
     /// The compressed document is longer than [`MAX_COMPRESSED_SIZE`].
     #[error("the compressed initdata is larger than {MAX_COMPRESSED_SIZE} bytes")]
     CompressedTooLarge,
-    /// The compressed document is not one complete gzip member.
+    /// The compressed document ends too early.
+    #[error("the compressed initdata is truncated")]
+    GzipTruncated,
+    /// The compressed document is not a gzip member, or its checksum is wrong.
     #[error("the compressed initdata is not gzip")]
     Gzip {
         /// What the decoder said.
@@ -342,6 +351,10 @@ fn take_string(table: &mut toml::Table, key: &'static str) -> Result<String, Ini
 fn syntax_error(text: &str, error: &toml::de::Error) -> InitdataError {
     let start = error.span().map_or(0, |span| span.start);
     let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count().saturating_add(1);
+    // The parser has no other sign of it; without this one the document is refused as bad syntax.
+    if error.message().starts_with("duplicate key") {
+        return InitdataError::DuplicateKey { line };
+    }
     InitdataError::Syntax { line, reason: error.message().replace('\n', " ") }
 }
 

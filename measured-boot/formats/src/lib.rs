@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Boot formats, bytes in and bytes out: initdata, OVMF metadata, the SEV kernel-hashes table.
+//! Boot formats, bytes in and bytes out: firmware metadata for SEV and TDX, kernel files, the SEV
+//! kernel-hashes table, IGVM files, initdata.
 //!
 //! These formats say what a confidential guest is and who owns it, so the host writes them, the
 //! owner predicts them, and the guest and the software PSP read them back. Nobody trusts the
@@ -19,7 +20,8 @@
 //! # Invariants
 //!
 //! - No I/O, no clock, no randomness: the same bytes give the same result everywhere.
-//! - What a parser accepts, it accepts whole: unknown keys and trailing bytes are errors.
+//! - What a parser accepts, it accepts whole: unknown keys and trailing bytes are errors. What may
+//!   follow a kernel, its signature, has a name of its own.
 //! - No input panics, and none allocates more than a small multiple of its cap.
 
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "small numbers of known size"))]

@@ -67,7 +67,7 @@ impl Ovmf {
             Some(offset_from_end) => parse_sections(image, offset_from_end)?,
         };
         let ovmf = Self { image_size, reset_eip, hash_table, sections };
-        ovmf.check_overlaps()?;
+        ovmf.check_sections()?;
         Ok(ovmf)
     }
 
@@ -129,15 +129,22 @@ impl Ovmf {
         Ok(address.saturating_sub(address % PAGE_SIZE))
     }
 
-    fn check_overlaps(&self) -> Result<(), OvmfError> {
+    fn check_sections(&self) -> Result<(), OvmfError> {
         let image = (self.image_address(), FOUR_GIB);
         let mut taken = vec![image];
+        let mut kinds = Vec::new();
         for section in self.sections.iter().filter(|section| section.size > 0) {
             let range = (section.gpa, section.end());
             if taken.iter().any(|other| range.0 < other.1 && other.0 < range.1) {
                 return Err(OvmfError::Overlap { gpa: section.gpa });
             }
             taken.push(range);
+            if section.kind.is_single_page() {
+                if kinds.contains(&section.kind) {
+                    return Err(OvmfError::DuplicateSection { gpa: section.gpa });
+                }
+                kinds.push(section.kind);
+            }
         }
         Ok(())
     }
@@ -292,6 +299,12 @@ pub enum OvmfError {
         gpa: u64,
         /// Size of the section in bytes.
         size: u64,
+    },
+    /// Two sections with pages of a kind of which there is one page: secrets, CPUID, hashes.
+    #[error("the SEV metadata section at {gpa:#x} is the second of its kind")]
+    DuplicateSection {
+        /// Guest-physical address of the later section.
+        gpa: u64,
     },
     /// Two sections, or a section and the image, share a page.
     #[error("the SEV metadata section at {gpa:#x} overlaps another one")]

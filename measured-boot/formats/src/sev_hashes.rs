@@ -61,10 +61,9 @@ impl KernelHashes {
         let mut rest = table.as_mut_slice();
         put(&mut rest, &HEADER);
         put(&mut rest, &TABLE_LENGTH.to_le_bytes());
-        for (guid, hash) in
-            [(CMDLINE, &self.cmdline), (INITRD, &self.initrd), (KERNEL, &self.kernel)]
+        for (entry, hash) in Entry::ALL.into_iter().zip([&self.cmdline, &self.initrd, &self.kernel])
         {
-            put(&mut rest, &guid);
+            put(&mut rest, &entry.guid());
             put(&mut rest, &ENTRY_LENGTH.to_le_bytes());
             put(&mut rest, hash);
         }
@@ -89,11 +88,40 @@ impl KernelHashes {
         let entries = usize::from(length).saturating_sub(HEADER_SIZE);
         let (mut entries, padding) =
             rest.split_at_checked(entries).ok_or(KernelHashesError::BadLength { length })?;
-        let hashes = Self {
-            cmdline: take_entry(&mut entries, CMDLINE, "command line")?,
-            initrd: take_entry(&mut entries, INITRD, "initrd")?,
-            kernel: take_entry(&mut entries, KERNEL, "kernel")?,
+        let mut found = Vec::new();
+        while !entries.is_empty() {
+            let guid = take(&mut entries).ok_or(KernelHashesError::BadLength { length })?;
+            let Some(entry) = Entry::ALL.into_iter().find(|entry| entry.guid() == guid) else {
+                // It stands where one of the three must stand.
+                let missing = |entry: &Entry| found.iter().all(|(known, _)| known != entry);
+                let entry = Entry::ALL.into_iter().find(missing).unwrap_or(Entry::Kernel);
+                return Err(KernelHashesError::MissingEntry { entry: entry.name() });
+            };
+            let bad = KernelHashesError::BadEntry { entry: entry.name() };
+            if take(&mut entries) != Some(ENTRY_LENGTH.to_le_bytes()) {
+                return Err(bad);
+            }
+            let hash: [u8; 32] = take(&mut entries).ok_or(bad)?;
+            if found.iter().any(|(known, _)| *known == entry) {
+                return Err(KernelHashesError::DuplicateEntry { entry: entry.name() });
+            }
+            found.push((entry, hash));
+        }
+        let hash_of = |entry: Entry| {
+            found
+                .iter()
+                .find(|(known, _)| *known == entry)
+                .map(|(_, hash)| *hash)
+                .ok_or(KernelHashesError::MissingEntry { entry: entry.name() })
         };
+        let hashes = Self {
+            cmdline: hash_of(Entry::CommandLine)?,
+            initrd: hash_of(Entry::Initrd)?,
+            kernel: hash_of(Entry::Kernel)?,
+        };
+        if !found.iter().map(|(entry, _)| *entry).eq(Entry::ALL) {
+            return Err(KernelHashesError::WrongOrder);
+        }
         if length != TABLE_LENGTH {
             return Err(KernelHashesError::BadLength { length });
         }
@@ -148,11 +176,20 @@ pub enum KernelHashesError {
         length: u16,
     },
     /// The table does not name one of the three; firmware would then accept any.
-    #[error("the SEV hash table lacks the {entry} in its place")]
+    #[error("the SEV hash table lacks the {entry}")]
     MissingEntry {
         /// The absent entry.
         entry: &'static str,
     },
+    /// The table names one of the three twice; firmware and owner could take different ones.
+    #[error("the SEV hash table names the {entry} twice")]
+    DuplicateEntry {
+        /// The repeated entry.
+        entry: &'static str,
+    },
+    /// The three entries stand in another order than every launcher writes.
+    #[error("the entries of the SEV hash table are in the wrong order")]
+    WrongOrder,
     /// An entry has another length than a SHA-256 entry.
     #[error("the {entry} entry of the SEV hash table has the wrong length")]
     BadEntry {
@@ -170,18 +207,33 @@ pub enum KernelHashesError {
     },
 }
 
-fn take_entry(
-    rest: &mut &[u8],
-    guid: Guid,
-    entry: &'static str,
-) -> Result<[u8; 32], KernelHashesError> {
-    if take(rest) != Some(guid) {
-        return Err(KernelHashesError::MissingEntry { entry });
+/// The three entries of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    CommandLine,
+    Initrd,
+    Kernel,
+}
+
+impl Entry {
+    /// All of them, in the order of the table.
+    const ALL: [Self; 3] = [Self::CommandLine, Self::Initrd, Self::Kernel];
+
+    fn guid(self) -> Guid {
+        match self {
+            Self::CommandLine => CMDLINE,
+            Self::Initrd => INITRD,
+            Self::Kernel => KERNEL,
+        }
     }
-    if take(rest) != Some(ENTRY_LENGTH.to_le_bytes()) {
-        return Err(KernelHashesError::BadEntry { entry });
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::CommandLine => "command line",
+            Self::Initrd => "initrd",
+            Self::Kernel => "kernel",
+        }
     }
-    take(rest).ok_or(KernelHashesError::BadEntry { entry })
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {

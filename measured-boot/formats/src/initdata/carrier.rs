@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How initdata travels: as a pod annotation, and as a small read-only block device.
 
+use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
 
@@ -110,7 +111,10 @@ fn decompress(mut compressed: &[u8]) -> Result<Vec<u8>, InitdataError> {
     let mut document = Vec::new();
     let mut decoder = GzDecoder::new(&mut compressed);
     let mut limited = decoder.by_ref().take(OUTPUT_LIMIT);
-    limited.read_to_end(&mut document).map_err(|source| InitdataError::Gzip { source })?;
+    limited.read_to_end(&mut document).map_err(|source| match source.kind() {
+        ErrorKind::UnexpectedEof => InitdataError::GzipTruncated,
+        _ => InitdataError::Gzip { source },
+    })?;
     if document.len() > MAX_DOCUMENT_SIZE {
         return Err(InitdataError::DocumentTooLarge);
     }

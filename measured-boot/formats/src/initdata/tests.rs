@@ -136,14 +136,14 @@ fn rejects_each_departure_from_the_format() {
 #[test]
 fn rejects_duplicate_keys() {
     let twice = format!("{DOCUMENT}\"policy.toml\" = 'containers = [1]'\n");
-    assert!(matches!(refused(twice), InitdataError::Syntax { line: 11, .. }));
+    assert!(matches!(refused(twice), InitdataError::DuplicateKey { line: 11 }));
     let twice = DOCUMENT.replacen("algorithm", "version = \"0.1.0\"\nalgorithm", 1);
-    assert!(matches!(refused(twice), InitdataError::Syntax { .. }));
+    assert!(matches!(refused(twice), InitdataError::DuplicateKey { .. }));
     let twice = format!("{DOCUMENT}[data]\n");
-    assert!(matches!(refused(twice), InitdataError::Syntax { .. }));
+    assert!(matches!(refused(twice), InitdataError::DuplicateKey { .. }));
     // The same name, bare and quoted.
     let twice = format!("{DOCUMENT}a = ''\n\"a\" = ''\n");
-    assert!(matches!(refused(twice), InitdataError::Syntax { .. }));
+    assert!(matches!(refused(twice), InitdataError::DuplicateKey { .. }));
 }
 
 #[test]
@@ -190,7 +190,14 @@ fn rejects_bad_annotations() {
     ));
     let gzip = STANDARD.decode(&annotation).unwrap();
     let with = |bytes: &[u8]| STANDARD.encode(bytes);
-    assert!(matches!(refused(&with(&gzip[..gzip.len() - 1])), InitdataError::Gzip { .. }));
+    for length in 0..gzip.len() {
+        let cut = refused(&with(&gzip[..length]));
+        assert!(matches!(cut, InitdataError::GzipTruncated), "{length}: {cut:?}");
+    }
+    let mut checksum = gzip.clone();
+    checksum[gzip.len() - 8] ^= 1;
+    assert!(matches!(refused(&with(&checksum)), InitdataError::Gzip { .. }));
+    assert!(matches!(refused(&with(b"not gzip at all")), InitdataError::Gzip { .. }));
     assert!(matches!(
         refused(&with(&[gzip.as_slice(), b"x"].concat())),
         InitdataError::TrailingData { length: 1 }

@@ -198,6 +198,11 @@ fn refuses_bad_sections() {
     let overlap = [[0x80_0000, 0x3000, 1], [0x80_2000, 0x1000, 4]];
     assert_eq!(refused(&overlap), OvmfError::Overlap { gpa: 0x80_2000 });
     assert_eq!(refused(&[[0xffff_d000, 0x2000, 1]]), OvmfError::Overlap { gpa: 0xffff_d000 });
+    for kind in [2, 3, 0x10] {
+        let twice = [[0x80_0000, 0x1000, kind], [0x80_2000, 0x1000, kind]];
+        assert_eq!(refused(&twice), OvmfError::DuplicateSection { gpa: 0x80_2000 });
+        assert!(Image::with_sections(&[[0x80_0000, 0x1000, kind], [0, 0, kind]]).is_ok());
+    }
     let many = vec![[0x80_0000, 0, 1]; MAX_SECTIONS + 1];
     assert_eq!(refused(&many), OvmfError::SectionsTooLarge);
     assert_eq!(refused(&[[0, 0x100_1000, 1]]), OvmfError::SectionsTooLarge);

@@ -66,6 +66,48 @@ fn refuses_a_table_that_lacks_an_entry() {
 }
 
 #[test]
+fn refuses_entries_that_stand_twice_or_out_of_order() {
+    let table = sample().to_table();
+    let (header, rest) = table.split_at(18);
+    let (entries, padding) = rest.split_at(150);
+    let [cmdline, initrd, kernel] = [&entries[..50], &entries[50..100], &entries[100..]];
+    let read = |entries: [&[u8]; 3]| {
+        KernelHashes::from_table(&[header, &entries.concat(), padding].concat())
+    };
+    assert_eq!(read([cmdline, initrd, kernel]), Ok(sample()));
+    for entries in [
+        [cmdline, kernel, initrd],
+        [initrd, cmdline, kernel],
+        [initrd, kernel, cmdline],
+        [kernel, cmdline, initrd],
+        [kernel, initrd, cmdline],
+    ] {
+        assert_eq!(read(entries), Err(KernelHashesError::WrongOrder));
+    }
+    for (entries, entry) in [
+        ([cmdline, cmdline, kernel], "command line"),
+        ([cmdline, initrd, initrd], "initrd"),
+        ([kernel, initrd, kernel], "kernel"),
+    ] {
+        assert_eq!(read(entries), Err(KernelHashesError::DuplicateEntry { entry }));
+    }
+}
+
+#[test]
+fn refuses_tables_that_are_cut_inside_an_entry() {
+    for length in 19_u16..168 {
+        let mut table = sample().to_table();
+        table[16..18].copy_from_slice(&length.to_le_bytes());
+        let error = KernelHashes::from_table(&table).unwrap_err();
+        match (length - 18) % 50 {
+            0 => assert!(matches!(error, KernelHashesError::MissingEntry { .. })),
+            1..16 => assert_eq!(error, KernelHashesError::BadLength { length }),
+            _ => assert!(matches!(error, KernelHashesError::BadEntry { .. })),
+        }
+    }
+}
+
+#[test]
 fn refuses_other_forms() {
     let table = sample().to_table();
     let with = |position: usize, byte: u8| {

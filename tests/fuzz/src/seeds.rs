@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Writes first inputs for the targets into `corpus/`, so that they start behind the magics.
+//!
+//! Arguments are firmware images (`*.fd`) and kernels; what they lack is left out.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use casemate_boot_formats::igvm::IgvmPage;
+use casemate_boot_formats::igvm::IgvmPlan;
+use casemate_boot_formats::igvm::KVM_VMSA_ADDRESS;
+use casemate_boot_formats::igvm::PageKind;
+use casemate_boot_formats::igvm::RequiredMemory;
+use casemate_boot_formats::igvm::Tee;
+use casemate_boot_formats::igvm::VpContext;
+use casemate_boot_formats::initdata::Algorithm;
+use casemate_boot_formats::initdata::Initdata;
+use casemate_boot_formats::sev_hashes::KernelHashes;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let entries = [("policy.toml", "containers = []\n"), ("casemate.toml", "")];
+    let initdata = Initdata::build(Algorithm::Sha384, entries)?;
+    seed("initdata_document", initdata.as_bytes())?;
+    seed("initdata_annotation", initdata.to_annotation()?.as_bytes())?;
+    seed("initdata_device", &initdata.to_device_image()?)?;
+    seed("sev_hashes", &KernelHashes::of(b"kernel", b"initrd", b"quiet")?.to_table())?;
+    seed("igvm", &plan(Tee::Snp).to_bytes()?)?;
+    seed("igvm", &plan(Tee::Tdx).to_bytes()?)?;
+    seed("mux", b"CASEMUX\n\x01\0\x01\0\x01\0\0\0\0\0\0\0")?;
+    seed("image_reference", b"registry.example:5000/team/app:1.2")?;
+    seed("kbs_messages", b"kbs:///default/key/1")?;
+    seed("kbs_messages", br#"{"nonce":"bm9uY2U=","extra-params":{}}"#)?;
+
+    for file in std::env::args_os().skip(1).map(PathBuf::from) {
+        let bytes = fs::read(&file)?;
+        if file.extension().is_some_and(|extension| extension == "fd") {
+            let end = bytes.get(bytes.len().saturating_sub(4096)..).unwrap_or_default();
+            seed("ovmf", end)?;
+            seed("tdvf", end)?;
+        } else {
+            seed("bzimage", &small_kernel(&bytes))?;
+            seed("pe", &small_image(&bytes))?;
+        }
+    }
+    Ok(())
+}
+
+fn seed(target: &str, bytes: &[u8]) -> io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&folder)?;
+    let number = fs::read_dir(&folder)?.count();
+    fs::write(folder.join(format!("seed-{number}")), bytes)
+}
+
+fn plan(tee: Tee) -> IgvmPlan<'static> {
+    const PAGE: [u8; 4096] = [0x90; 4096];
+    let mut plan = IgvmPlan::new(tee, 0x3_0000);
+    let page = |gpa, kind, contents| IgvmPage { gpa, kind, contents };
+    plan.pages.push(page(0xffff_f000, PageKind::Measured, Some(&PAGE)));
+    plan.pages.push(page(0x80_0000, PageKind::Unmeasured, None));
+    if tee == Tee::Snp {
+        plan.pages.push(page(0x80_d000, PageKind::Secrets, None));
+        plan.pages.push(page(0x80_e000, PageKind::Cpuid, None));
+        plan.vp_contexts.push(VpContext { gpa: KVM_VMSA_ADDRESS, vp_index: 0, vmsa: &PAGE });
+    }
+    plan.required_memory.push(RequiredMemory { gpa: 0, size: 4096, vtl2_protectable: false });
+    plan
+}
+
+/// The header of a kernel with one sector of real-mode code and a small payload.
+fn small_kernel(file: &[u8]) -> Vec<u8> {
+    let mut kernel = file.get(..0x400).unwrap_or_default().to_vec();
+    kernel.resize(0x600, 0);
+    put(&mut kernel, 0x1f1, &[1]);
+    put(&mut kernel, 0x1f4, &32_u32.to_le_bytes());
+    put(&mut kernel, 0x20e, &0x0100_u16.to_le_bytes());
+    put(&mut kernel, 0x248, &[0, 0, 0, 0, 64, 0, 0, 0]);
+    put(&mut kernel, 0x300, b"6.12.1 \0");
+    put(&mut kernel, 0x400, b"\x28\xb5\x2f\xfd");
+    kernel
+}
+
+/// The headers of an image without sections and certificates.
+fn small_image(file: &[u8]) -> Vec<u8> {
+    let mut image = file.get(..0x400).unwrap_or_default().to_vec();
+    let Some(start) = image.get(0x3c).map(|at| usize::from(*at)) else { return image };
+    put(&mut image, start + 6, &[0, 0]);
+    put(&mut image, start + 24 + 60, &0x200_u32.to_le_bytes());
+    put(&mut image, start + 24 + 144, &[0; 8]);
+    image
+}
+
+fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+    if let Some(place) = bytes.get_mut(at..at + value.len()) {
+        place.copy_from_slice(value);
+    }
+}
