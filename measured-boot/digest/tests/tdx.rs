@@ -76,8 +76,9 @@ fn mrtd_of_public_images() {
         } else if name.contains("amdsev") {
             fixtures::amd_sev_firmware()
         } else {
-            // The package of an older release is not at hand; its sections are, see below.
-            continue;
+            // Not among the shared files: whoever has the package names its folder.
+            let Some(image) = fixtures::extra_firmware() else { continue };
+            Some(image)
         };
         let Some(image) = image else { return };
         let plan = plan(&image);
@@ -104,7 +105,7 @@ fn mrtd_of_public_images() {
         assert_eq!(LaunchPlan::Tdx(plan).predict(), Prediction::Tdx(single));
         checked += 1;
     }
-    assert_eq!(checked, 2);
+    assert!(checked >= 2);
 }
 
 #[test]
