@@ -9,6 +9,7 @@ mod error;
 mod hob;
 mod machine;
 mod memory;
+mod pages;
 mod retry;
 mod snp;
 mod tdx;

@@ -71,8 +71,26 @@ impl<'k, K: Kvm> Caller<'k, K> {
         make(self.kvm)
     }
 
+    /// Goes on after a call that may have done a part: waits if it did nothing, or was refused for
+    /// now.
+    pub(crate) fn go_on(
+        &mut self,
+        patience: &mut Patience,
+        progressed: bool,
+        answer: Result<(), Refusal>,
+    ) -> Result<(), LaunchError> {
+        if progressed {
+            patience.attempts = 0;
+        }
+        match answer {
+            Ok(()) if progressed => Ok(()),
+            Ok(()) => self.wait(patience, None),
+            Err(refusal) => self.wait(patience, Some(refusal)),
+        }
+    }
+
     /// Waits before the next try, if there may be one.
-    pub(crate) fn wait(
+    fn wait(
         &mut self,
         patience: &mut Patience,
         refusal: Option<Refusal>,
@@ -104,10 +122,5 @@ pub(crate) struct Patience {
 impl Patience {
     pub(crate) fn new(call: Call, max_attempts: u32) -> Self {
         Self { call, attempts: 0, max_attempts }
-    }
-
-    /// The call got on, so its tries count anew.
-    pub(crate) fn progressed(&mut self) {
-        self.attempts = 0;
     }
 }

@@ -23,7 +23,11 @@ use crate::abi::SnpLaunchFinish;
 use crate::abi::SnpLaunchStart;
 use crate::abi::SnpLaunchUpdate;
 use crate::calls::address;
+use crate::calls::size;
 use crate::cpuid::CpuidPage;
+use crate::pages;
+use crate::pages::Page;
+use crate::pages::PageBuffer;
 use crate::retry::Caller;
 use crate::retry::MAX_ATTEMPTS;
 use crate::retry::Patience;
@@ -133,40 +137,45 @@ fn launch_pages<K: SnpKvm>(
     range: &PageRange<'_>,
     caller: &mut Caller<'_, K>,
 ) -> Result<(), LaunchError> {
-    let outside = LaunchError::OutsideMemory { gpa: range.gpa() };
-    let zeros;
-    let source: &[u8] = match range.contents() {
-        PageContents::Normal(bytes) => bytes,
-        PageContents::Zero(_) => &[],
-        // KVM copies from the source into these pages too; nobody measures what it copies.
-        _ => {
-            zeros = vec![0; usize::try_from(range.length()).map_err(|_| outside)?];
-            &zeros
-        }
-    };
-    let is_zero = source.is_empty();
     let mut update = SnpLaunchUpdate {
         gfn_start: range.gpa() / PAGE_SIZE,
-        uaddr: if is_zero { 0 } else { address(source) },
         len: range.length(),
         page_type: range.page_type().number(),
         ..SnpLaunchUpdate::default()
     };
+    if let PageContents::Zero(_) = range.contents() {
+        return update_all(&mut update, &[], caller);
+    }
+    // KVM copies from the source into pages of all other types. Where nobody measures what it
+    // copies, it copies zeros.
+    let contents = range.bytes().unwrap_or_default();
+    let mut buffer = PageBuffer::new();
+    for (first, count) in pages::calls(range.count()) {
+        let outside = LaunchError::OutsideMemory { gpa: range.gpa() };
+        let page_count = usize::try_from(count).map_err(|_| outside)?;
+        let source = buffer.fill(pages::part(contents, first, count), page_count);
+        update.uaddr = address(source);
+        update.len = size(source);
+        update_all(&mut update, source, caller)?;
+    }
+    Ok(())
+}
+
+/// Makes LAUNCH_UPDATE until all of its pages are done.
+fn update_all<K: SnpKvm>(
+    update: &mut SnpLaunchUpdate,
+    source: &[u8],
+    caller: &mut Caller<'_, K>,
+) -> Result<(), LaunchError> {
     let mut patience = Patience::new(Call::SnpLaunchUpdate, MAX_ATTEMPTS);
     while update.len > 0 {
-        let before = update;
+        let before = *update;
         let answer = caller.attempt(|kvm| {
-            let source = if is_zero { Source::Nothing } else { Source::Read(source) };
-            kvm.snp_launch_update(&mut update, source)
+            let source = if source.is_empty() { Source::Nothing } else { Source::Read(source) };
+            kvm.snp_launch_update(update, source)
         });
-        if check_progress(&before, &update)? {
-            patience.progressed();
-        } else if answer.is_ok() {
-            caller.wait(&mut patience, None)?;
-        }
-        if let Err(refusal) = answer {
-            caller.wait(&mut patience, Some(refusal))?;
-        }
+        let progressed = check_progress(&before, update)?;
+        caller.go_on(&mut patience, progressed, answer)?;
     }
     Ok(())
 }
@@ -177,14 +186,14 @@ fn launch_cpuid<K: SnpKvm>(
     ours: &CpuidPage,
     caller: &mut Caller<'_, K>,
 ) -> Result<Vec<CpuidChange>, LaunchError> {
-    let mut page = Box::new(ours.as_page());
+    let mut page = Box::new(Page(ours.as_page()));
     match launch_cpuid_page(range, &mut page, caller) {
         Ok(()) => return Ok(Vec::new()),
         Err(LaunchError::Refused { source, .. }) if source.is_cpuid_correction() => {}
         Err(error) => return Err(error),
     }
-    let (theirs, changes) = ours.corrected(&page)?;
-    *page = theirs.as_page();
+    let (theirs, changes) = ours.corrected(&page.0)?;
+    page.0 = theirs.as_page();
     match launch_cpuid_page(range, &mut page, caller) {
         Ok(()) => Ok(changes),
         Err(LaunchError::Refused { source, .. }) if source.is_cpuid_correction() => {
@@ -196,12 +205,12 @@ fn launch_cpuid<K: SnpKvm>(
 
 fn launch_cpuid_page<K: SnpKvm>(
     range: &PageRange<'_>,
-    page: &mut [u8; 4096],
+    page: &mut Page,
     caller: &mut Caller<'_, K>,
 ) -> Result<(), LaunchError> {
     let mut update = SnpLaunchUpdate {
         gfn_start: range.gpa() / PAGE_SIZE,
-        uaddr: address(page.as_slice()),
+        uaddr: address(&page.0),
         len: PAGE_SIZE,
         page_type: abi::PAGE_TYPE_CPUID,
         ..SnpLaunchUpdate::default()
@@ -209,14 +218,10 @@ fn launch_cpuid_page<K: SnpKvm>(
     let mut patience = Patience::new(Call::SnpLaunchUpdate, MAX_ATTEMPTS);
     while update.len > 0 {
         let before = update;
-        let answer =
-            caller.attempt(|kvm| kvm.snp_launch_update(&mut update, Source::Correctable(page)));
+        let answer = caller
+            .attempt(|kvm| kvm.snp_launch_update(&mut update, Source::Correctable(&mut page.0)));
         let progressed = check_progress(&before, &update)?;
-        match answer {
-            Ok(()) if progressed => {}
-            Ok(()) => caller.wait(&mut patience, None)?,
-            Err(refusal) => caller.wait(&mut patience, Some(refusal))?,
-        }
+        caller.go_on(&mut patience, progressed, answer)?;
     }
     Ok(())
 }

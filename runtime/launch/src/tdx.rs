@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Carries out a TDX plan.
 
-use std::borrow::Cow;
-
 use casemate_launch_digest::plan::TdxPlan;
 use casemate_launch_digest::plan::TdxSection;
 use casemate_launch_digest::plan::TdxSectionKind;
@@ -23,6 +21,8 @@ use crate::abi::TdxInitMemRegion;
 use crate::abi::TdxInitVm;
 use crate::calls::address;
 use crate::hob::td_hob;
+use crate::pages;
+use crate::pages::PageBuffer;
 use crate::retry::Caller;
 use crate::retry::MAX_ATTEMPTS;
 use crate::retry::MAX_TDX_INIT_ATTEMPTS;
@@ -164,31 +164,22 @@ fn add_section<K: TdxKvm>(
     contents: &[u8],
     caller: &mut Caller<'_, K>,
 ) -> Result<(), LaunchError> {
-    let outside = LaunchError::OutsideMemory { gpa: section.gpa() };
-    let size = usize::try_from(section.size()).map_err(|_| outside)?;
-    let mut source = Cow::Borrowed(contents);
-    if source.len() < size {
-        source.to_mut().resize(size, 0);
-    }
-    let source: &[u8] = &source;
     let flags = if section.is_measured() { abi::TDX_MEASURE_MEMORY_REGION } else { 0 };
-    let mut region = TdxInitMemRegion {
-        source_addr: address(source),
-        gpa: section.gpa(),
-        nr_pages: section.pages(),
-    };
-    let mut patience = Patience::new(Call::TdxInitMemRegion, MAX_ATTEMPTS);
-    while region.nr_pages > 0 {
-        let before = region;
-        let answer =
-            caller.attempt(|kvm| kvm.tdx_init_mem_region(BOOT_VCPU, flags, &mut region, source));
-        if check_progress(&before, &region)? {
-            patience.progressed();
-        } else if answer.is_ok() {
-            caller.wait(&mut patience, None)?;
-        }
-        if let Err(refusal) = answer {
-            caller.wait(&mut patience, Some(refusal))?;
+    let mut buffer = PageBuffer::new();
+    let mut region = TdxInitMemRegion { gpa: section.gpa(), ..TdxInitMemRegion::default() };
+    for (first, count) in pages::calls(section.pages()) {
+        let outside = LaunchError::OutsideMemory { gpa: section.gpa() };
+        let page_count = usize::try_from(count).map_err(|_| outside)?;
+        let source = buffer.fill(pages::part(contents, first, count), page_count);
+        region.source_addr = address(source);
+        region.nr_pages = count;
+        let mut patience = Patience::new(Call::TdxInitMemRegion, MAX_ATTEMPTS);
+        while region.nr_pages > 0 {
+            let before = region;
+            let answer = caller
+                .attempt(|kvm| kvm.tdx_init_mem_region(BOOT_VCPU, flags, &mut region, source));
+            let progressed = check_progress(&before, &region)?;
+            caller.go_on(&mut patience, progressed, answer)?;
         }
     }
     Ok(())
