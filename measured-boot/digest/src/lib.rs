@@ -34,11 +34,16 @@
 //! - The digest covers no policy, host data or ID block: those are fields of the report that the
 //!   verifier checks beside it.
 
+#![cfg_attr(test, allow(clippy::as_conversions, reason = "small numbers of known size"))]
+
 pub mod id_block;
+mod initdata;
 pub mod plan;
 pub mod snp;
 pub mod tdx;
 
+pub use initdata::InitdataDigest;
+pub use initdata::UnknownDigestLength;
 pub use snp::FoldError;
 pub use snp::GuestFeatures;
 pub use snp::InvalidFeatures;

@@ -27,11 +27,13 @@
 //! ```
 
 mod firmware;
+mod outline;
 mod snp;
 mod tdx;
 mod vcpus;
 
 pub use firmware::Firmware;
+pub use outline::SnpOutline;
 pub use snp::MAX_PLAN_PAGES;
 pub use snp::MAX_RANGES;
 pub use snp::PlanError;
@@ -41,7 +43,6 @@ pub use snp::SnpPlan;
 pub use tdx::MAX_TDX_SECTIONS;
 pub use tdx::TdAttributes;
 pub use tdx::TdParams;
-pub use tdx::TdvfSection;
 pub use tdx::TdxInputs;
 pub use tdx::TdxPlan;
 pub use tdx::TdxPlanError;

@@ -8,6 +8,7 @@ use casemate_boot_formats::ovmf::Ovmf;
 use casemate_boot_formats::ovmf::OvmfError;
 use casemate_boot_formats::ovmf::PAGE_SIZE;
 
+use crate::snp::LaunchDigest;
 use crate::snp::SevMetadata;
 
 /// A firmware image that ends at 4 GiB, with its SEV metadata.
@@ -63,6 +64,18 @@ impl<'a> Firmware<'a> {
             return Cow::Borrowed(self.code);
         }
         Cow::Owned([self.vars, self.code].concat())
+    }
+
+    /// The launch digest after the image alone: what stands for it in an [`SnpOutline`].
+    ///
+    /// [`SnpOutline`]: super::SnpOutline
+    #[must_use]
+    pub fn digest(&self) -> LaunchDigest {
+        let mut digest = LaunchDigest::new();
+        digest.fold_contents(self.gpa, self.vars);
+        let code = self.gpa.saturating_add(u64::try_from(self.vars.len()).unwrap_or(u64::MAX));
+        digest.fold_contents(code, self.code);
+        digest
     }
 
     /// The SEV metadata.

@@ -209,7 +209,7 @@ impl<'a> SnpPlan<'a> {
     /// pages are folded once, and each further CPU costs one hash.
     #[must_use]
     pub fn digests_by_vcpus(&self) -> Vec<LaunchDigest> {
-        self.steps().filter(|step| step.vcpu.is_some()).map(|step| step.digest).collect()
+        self.steps().digests_by_vcpus()
     }
 }
 

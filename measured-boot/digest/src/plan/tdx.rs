@@ -7,6 +7,9 @@ use std::num::NonZeroU16;
 
 use casemate_boot_formats::initdata::Initdata;
 use casemate_boot_formats::ovmf::PAGE_SIZE;
+use casemate_boot_formats::tdvf::Tdvf;
+use casemate_boot_formats::tdvf::TdvfKind;
+use casemate_boot_formats::tdvf::TdvfSection;
 
 use super::snp::MAX_PLAN_PAGES;
 use crate::tdx::Mrtd;
@@ -29,6 +32,20 @@ pub enum TdxSectionKind {
     Hob,
     /// Type 3: zeroed memory that the firmware uses before it can accept pages itself.
     TempMemory,
+}
+
+impl TryFrom<TdvfKind> for TdxSectionKind {
+    type Error = TdxPlanError;
+
+    fn try_from(kind: TdvfKind) -> Result<Self, Self::Error> {
+        match kind {
+            TdvfKind::BootFirmware => Ok(Self::BootFirmware),
+            TdvfKind::Configuration => Ok(Self::Configuration),
+            TdvfKind::TdHob => Ok(Self::Hob),
+            TdvfKind::TempMem => Ok(Self::TempMemory),
+            _ => Err(TdxPlanError::UnsupportedSection { kind }),
+        }
+    }
 }
 
 /// One section of a TD's first memory: whole pages, added in order and measured or not.
@@ -301,30 +318,12 @@ impl<'a> TdxPlan<'a> {
     }
 }
 
-/// One section of the TDVF metadata as it stands in a firmware image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TdvfSection {
-    /// What the section is for.
-    pub kind: TdxSectionKind,
-    /// Where its contents start in the image, in bytes.
-    pub data_offset: u64,
-    /// Length of its contents in bytes.
-    pub raw_size: u64,
-    /// Guest-physical address.
-    pub gpa: u64,
-    /// Size in memory in bytes.
-    pub mem_size: u64,
-    /// The contents are measured.
-    pub measured: bool,
-}
-
 /// All that the plan of a TDX launch depends on.
 #[derive(Clone, Debug)]
 pub struct TdxInputs<'a> {
-    /// The whole firmware image.
-    pub image: &'a [u8],
-    /// The sections of its metadata, in order.
-    pub sections: &'a [TdvfSection],
+    /// The firmware's metadata with the contents of its sections. Of firmware in two files it must
+    /// be read from both, joined: see [`Firmware::image`](super::Firmware::image).
+    pub tdvf: Tdvf<'a>,
     /// Parameters of the TD.
     pub params: TdParams,
     /// Number of virtual CPUs.
@@ -338,16 +337,13 @@ impl<'a> TdxInputs<'a> {
     ///
     /// Metadata that cannot be launched: see [`TdxPlanError`].
     pub fn plan(&self) -> Result<TdxPlan<'a>, TdxPlanError> {
-        let section = |one: &TdvfSection| {
-            let outside =
-                TdxPlanError::OutsideImage { offset: one.data_offset, length: one.raw_size };
-            let start = usize::try_from(one.data_offset).map_err(|_| outside.clone())?;
-            let length = usize::try_from(one.raw_size).map_err(|_| outside.clone())?;
-            let end = start.checked_add(length).ok_or(outside.clone())?;
-            let contents = self.image.get(start..end).ok_or(outside)?;
-            TdxSection::new(one.kind, one.gpa, one.mem_size, contents.into(), one.measured)
+        // Pages that are added after the measurement are no part of the launch.
+        let sections = self.tdvf.sections().iter().filter(|section| !section.is_augmented());
+        let section = |section: &TdvfSection<'a>| {
+            let kind = TdxSectionKind::try_from(section.kind())?;
+            let contents = Cow::Borrowed(section.data());
+            TdxSection::new(kind, section.gpa(), section.size(), contents, section.is_measured())
         };
-        let sections = self.sections.iter().filter(|section| section.mem_size > 0);
         TdxPlan::new(sections.map(section).collect::<Result<_, _>>()?, self.params, self.vcpus)
     }
 }
@@ -395,13 +391,11 @@ pub enum TdxPlanError {
     /// Not exactly one section for the list of memory resources.
     #[error("the plan must have one section for the TD HOB")]
     HobCount,
-    /// The contents do not lie inside the image.
-    #[error("{length} bytes at offset {offset:#x} are outside the firmware image")]
-    OutsideImage {
-        /// Offset in bytes.
-        offset: u64,
-        /// Length in bytes.
-        length: u64,
+    /// A section of a kind that no upstream VMM launches.
+    #[error("no upstream VMM launches firmware with TDVF sections of the kind {kind:?}")]
+    UnsupportedSection {
+        /// The kind.
+        kind: TdvfKind,
     },
     /// x87 or SSE is switched off, which no TDX module allows.
     #[error("the extended features {bits:#x} lack bits 0 and 1, x87 and SSE")]

@@ -10,10 +10,10 @@ use crate::snp::VmmProfile;
 
 /// The virtual CPUs in the order of their creation, which is that of their measurement: the first
 /// one and others that are all alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vcpus {
-    first: VcpuState,
-    other: VcpuState,
+    first: Box<VcpuState>,
+    other: Box<VcpuState>,
     count: NonZeroU16,
     gpa: u64,
 }
@@ -37,8 +37,8 @@ impl Vcpus {
             None => return Err(VcpusError::NoResetEip),
         };
         Ok(Self {
-            first: vmm.vcpu_state(features, VcpuState::RESET_VECTOR),
-            other: vmm.vcpu_state(features, eip),
+            first: Box::new(vmm.vcpu_state(features, VcpuState::RESET_VECTOR)),
+            other: Box::new(vmm.vcpu_state(features, eip)),
             count,
             gpa: vmm.vmsa_gpa(),
         })
@@ -53,12 +53,12 @@ impl Vcpus {
         if first.features != other.features {
             return Err(VcpusError::MixedFeatures);
         }
-        Ok(Self { first, other, count, gpa: VMSA_GPA })
+        Ok(Self { first: Box::new(first), other: Box::new(other), count, gpa: VMSA_GPA })
     }
 
     /// The state of each CPU, first one first.
     pub fn states(&self) -> impl ExactSizeIterator<Item = &VcpuState> {
-        (0..self.count.get()).map(|index| if index == 0 { &self.first } else { &self.other })
+        (0..self.count.get()).map(|index| if index == 0 { self.first() } else { self.other() })
     }
 
     /// The first CPU's state.

@@ -107,7 +107,8 @@ impl LaunchDigest {
         }
     }
 
-    fn fold_contents(&mut self, gpa: u64, contents: &[u8]) {
+    /// Folds whole pages with measured contents.
+    pub(crate) fn fold_contents(&mut self, gpa: u64, contents: &[u8]) {
         let (pages, _) = contents.as_chunks::<4096>();
         for (index, page) in (0_u64..).zip(pages) {
             self.fold_page(nth_page(gpa, index), PageType::Normal, &sha384(&[page]));

@@ -39,6 +39,13 @@ impl<'p> SnpSteps<'p> {
     pub(crate) fn new(start: LaunchDigest, ranges: &'p [PageRange<'p>], vcpus: &Vcpus) -> Self {
         Self { digest: start, ranges: ranges.iter(), vcpus: VcpuFold::new(vcpus) }
     }
+
+    /// Folds to the end and keeps the digests after each virtual CPU.
+    pub(crate) fn digests_by_vcpus(self) -> Vec<LaunchDigest> {
+        let mut digests = Vec::with_capacity(self.vcpus.count.into());
+        digests.extend(self.filter(|step| step.vcpu.is_some()).map(|step| step.digest));
+        digests
+    }
 }
 
 impl Iterator for SnpSteps<'_> {
