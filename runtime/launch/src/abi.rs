@@ -32,6 +32,8 @@ pub use memory::SET_USER_MEMORY_REGION2;
 pub use memory::UserMemoryRegion2;
 pub use memory::VM_TYPE_SNP;
 pub use memory::VM_TYPE_TDX;
+pub use snp::DeviceAttr;
+pub use snp::GET_DEVICE_ATTR;
 pub use snp::GRP_SEV;
 pub use snp::ID_AUTH_SIZE;
 pub use snp::ID_BLOCK_SIZE;

@@ -25,6 +25,9 @@ pub const VMSA_FEATURES: u64 = 0;
 /// `KVM_X86_SNP_POLICY_BITS`: policy bits that KVM takes; Linux 6.19 and newer.
 pub const SNP_POLICY_BITS: u64 = 1;
 
+/// `KVM_GET_DEVICE_ATTR`, on /dev/kvm.
+pub const GET_DEVICE_ATTR: u32 = 0x4018_aee2;
+
 /// `KVM_SEV_SNP_PAGE_TYPE_NORMAL`.
 pub const PAGE_TYPE_NORMAL: u8 = 1;
 /// The state of a virtual CPU: KVM's own business, refused from user space.
@@ -42,6 +45,22 @@ pub const PAGE_TYPE_CPUID: u8 = 6;
 pub const ID_BLOCK_SIZE: usize = 96;
 /// Size of an ID authentication page in bytes.
 pub const ID_AUTH_SIZE: usize = 4096;
+
+/// `struct kvm_device_attr`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct DeviceAttr {
+    /// Zero.
+    pub flags: u32,
+    /// The group, such as [`GRP_SEV`].
+    pub group: u32,
+    /// The attribute.
+    pub attr: u64,
+    /// Address of the value.
+    pub addr: u64,
+}
 
 /// `struct kvm_sev_cmd`: the argument of `KVM_MEMORY_ENCRYPT_OP`.
 #[derive(
@@ -148,6 +167,7 @@ pub struct SnpLaunchFinish {
 }
 
 const _: () = {
+    assert!(size_of::<DeviceAttr>() == 24);
     assert!(size_of::<SevCmd>() == 24);
     assert!(offset_of!(SevCmd, data) == 8);
     assert!(offset_of!(SevCmd, error) == 16);
