@@ -14,6 +14,9 @@ pub enum Fault {
     Refuse(Refusal),
     /// At most this many pages are done. Other calls than those with pages take no notice.
     Partial(u64),
+    /// All is done, and the structure that comes back says something that cannot be. Other calls
+    /// than those with pages take no notice.
+    Misreport,
 }
 
 /// Which calls fail, and how.

@@ -116,15 +116,16 @@ impl Model {
     fn call<T>(
         &mut self,
         call: Call,
-        body: impl FnOnce(&Host, &mut Option<Vm>, Option<u64>) -> Result<T, No>,
+        body: impl FnOnce(&Host, &mut Option<Vm>, Manner) -> Result<T, No>,
     ) -> Result<T, Refusal> {
         self.calls.push(call);
-        let pages = match self.faults.next(call) {
-            None => None,
-            Some(Fault::Partial(pages)) => Some(pages),
+        let manner = match self.faults.next(call) {
+            None => Manner { most: u64::MAX, misreports: false },
+            Some(Fault::Partial(most)) => Manner { most, misreports: false },
+            Some(Fault::Misreport) => Manner { most: u64::MAX, misreports: true },
             Some(Fault::Refuse(refusal)) => return Err(refusal),
         };
-        body(&self.host, &mut self.vm, pages).map_err(|no| match no {
+        body(&self.host, &mut self.vm, manner).map_err(|no| match no {
             No::Interrupted => Refusal::kernel(rustix::io::Errno::INTR),
             No::Broken(rule) => {
                 self.broken = Some(rule);
@@ -137,10 +138,19 @@ impl Model {
     fn vm_call<T>(
         &mut self,
         call: Call,
-        body: impl FnOnce(&Host, &mut Vm, Option<u64>) -> Result<T, No>,
+        body: impl FnOnce(&Host, &mut Vm, Manner) -> Result<T, No>,
     ) -> Result<T, Refusal> {
-        self.call(call, |host, vm, pages| body(host, vm.as_mut().ok_or(Rule::NoVm)?, pages))
+        self.call(call, |host, vm, manner| body(host, vm.as_mut().ok_or(Rule::NoVm)?, manner))
     }
+}
+
+/// How a call with pages is carried out.
+#[derive(Clone, Copy, Debug)]
+struct Manner {
+    /// Most pages that it does.
+    most: u64,
+    /// It says something else than it did.
+    misreports: bool,
 }
 
 fn sha384(parts: &[&[u8]]) -> [u8; 48] {

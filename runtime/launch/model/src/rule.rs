@@ -131,8 +131,6 @@ pub enum Rule {
     CapabilitiesRoom,
     /// A second INIT_VM.
     InitVmTwice,
-    /// INIT_VM behind the first virtual CPU.
-    InitVmAfterVcpu,
     /// TD attributes that the host does not offer.
     UnsupportedTdAttributes,
     /// XFAM bits that the host does not offer.
@@ -165,7 +163,6 @@ impl Rule {
             Self::NotMapped | Self::CpuidCount => Errno::FAULT,
             Self::NotSnp | Self::NotTdx | Self::StartBeforeInit => Errno::NOTTY,
             Self::LegacyCommand => Errno::PERM,
-            Self::InitVmAfterVcpu => Errno::BUSY,
             Self::CapabilitiesRoom => Errno::TOOBIG,
             // Whatever goes wrong with a page comes back as EIO without a word of the firmware.
             Self::NotPrivate | Self::PageTwice | Self::WrongSource | Self::VcpuBeforeInitVm => {

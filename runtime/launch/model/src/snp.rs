@@ -20,6 +20,7 @@ use kvm_bindings::kvm_sregs;
 use kvm_bindings::kvm_xcrs;
 
 use crate::Host;
+use crate::Manner;
 use crate::Model;
 use crate::Rule;
 use crate::id_block;
@@ -137,7 +138,7 @@ fn update(
     vm: &mut Vm,
     update: &mut SnpLaunchUpdate,
     mut source: Source<'_>,
-    most: Option<u64>,
+    manner: Manner,
 ) -> Result<(), Rule> {
     vm.require_snp()?;
     let Some(context) = vm.snp.context.as_mut() else {
@@ -170,7 +171,7 @@ fn update(
     }
 
     let gpa = update.gfn_start.checked_mul(PAGE_SIZE).ok_or(Rule::NoPrivateSlot)?;
-    let pages = asked.min(vm.memory.pages_in_slot(gpa)?).min(most.unwrap_or(u64::MAX));
+    let pages = asked.min(vm.memory.pages_in_slot(gpa)?).min(manner.most);
     let mut done = 0;
     let mut stopped = Ok(());
     while done < pages && stopped.is_ok() {
@@ -205,6 +206,9 @@ fn update(
         stopped?;
     }
     update.gfn_start = update.gfn_start.saturating_add(done);
+    if manner.misreports {
+        update.gfn_start = update.gfn_start.saturating_add(1);
+    }
     update.len = update.len.saturating_sub(done.saturating_mul(PAGE_SIZE));
     if needs_source {
         update.uaddr = update.uaddr.saturating_add(done.saturating_mul(PAGE_SIZE));
@@ -397,8 +401,8 @@ impl SnpKvm for Model {
         command: &mut SnpLaunchUpdate,
         source: Source<'_>,
     ) -> Result<(), Refusal> {
-        self.vm_call(Call::SnpLaunchUpdate, |host, vm, most| {
-            update(host, vm, command, source, most).map_err(No::from)
+        self.vm_call(Call::SnpLaunchUpdate, |host, vm, manner| {
+            update(host, vm, command, source, manner).map_err(No::from)
         })
     }
 

@@ -17,6 +17,7 @@ use casemate_launch::abi::TdxInitVm;
 use ring::digest;
 
 use crate::Host;
+use crate::Manner;
 use crate::Model;
 use crate::Rule;
 use crate::kvm::Vm;
@@ -123,9 +124,6 @@ fn init_vm(host: &Host, vm: &mut Vm, init: &TdxInitVm, cpuid: &[CpuidEntry]) -> 
     if init.reserved != [0; 12] || init.cpuid_padding != 0 || has_padding {
         return Err(Rule::ReservedField);
     }
-    if !vm.vcpus.is_empty() {
-        return Err(Rule::InitVmAfterVcpu);
-    }
     if init.attributes & !host.td_attributes != 0 {
         return Err(Rule::UnsupportedTdAttributes);
     }
@@ -168,7 +166,7 @@ fn init_mem_region(
     flags: u32,
     region: &mut TdxInitMemRegion,
     source: &[u8],
-    most: Option<u64>,
+    manner: Manner,
 ) -> Result<(), No> {
     vm.require_tdx()?;
     let is_initialized = vm.vcpu(id)?.is_td_initialized;
@@ -190,7 +188,7 @@ fn init_mem_region(
         return Err(Rule::WrongSource.into());
     }
     let is_measured = flags & abi::TDX_MEASURE_MEMORY_REGION != 0;
-    let mut left = most.unwrap_or(u64::MAX);
+    let mut left = manner.most;
     while region.nr_pages > 0 {
         if left == 0 {
             return Err(No::Interrupted);
@@ -203,6 +201,9 @@ fn init_mem_region(
         region.gpa = region.gpa.saturating_add(PAGE_SIZE);
         region.nr_pages = region.nr_pages.saturating_sub(1);
         left = left.saturating_sub(1);
+    }
+    if manner.misreports {
+        region.gpa = region.gpa.saturating_add(PAGE_SIZE);
     }
     Ok(())
 }
@@ -245,8 +246,8 @@ impl TdxKvm for Model {
         region: &mut TdxInitMemRegion,
         source: &[u8],
     ) -> Result<(), Refusal> {
-        self.vm_call(Call::TdxInitMemRegion, |_, vm, most| {
-            init_mem_region(vm, vcpu, flags, region, source, most)
+        self.vm_call(Call::TdxInitMemRegion, |_, vm, manner| {
+            init_mem_region(vm, vcpu, flags, region, source, manner)
         })
     }
 
