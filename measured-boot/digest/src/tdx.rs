@@ -7,9 +7,9 @@
 //! | register | prediction | ground |
 //! |---|---|---|
 //! | MRTD | [`TdxPlan::mrtd`](crate::plan::TdxPlan::mrtd), both forms | vectors of three images, one hardware quote |
-//! | RTMR 0 | [`rtmr0_events`]: memory list, variables, boot options | hardware logs with 2 and 64 GiB |
+//! | RTMR 0 | [`rtmr0_events`]: memory list, variables, boot options | three hardware logs, 2 and 64 GiB |
 //! | RTMR 0, ACPI | digests of the VMM's tables, or [`NotShown::AcpiTables`] | the tables depend on the VMM's build and devices |
-//! | RTMR 0, firmware since 2025.05 | [`NotShown::FirmwareGeneration`] | no vector |
+//! | RTMR 0 and 1, firmware since 2025.05 | [`NotShown::FirmwareGeneration`] | no vector |
 //! | RTMR 1 | [`rtmr1_events`] from a kernel's Authenticode digest | hardware logs; the digest on a signed kernel |
 //! | RTMR 2 | [`rtmr2_events`] from digests of load options and initrd | hardware logs |
 //! | RTMR 2, load options | [`load_options_digest`] of a command line's text | EDK II and Linux sources only |

@@ -119,7 +119,7 @@ pub struct SnpPlan<'a> {
     ranges: Vec<PageRange<'a>>,
     vcpus: Vcpus,
     guest: SnpGuest,
-    identity: Option<Identity>,
+    identity: Option<Box<Identity>>,
 }
 
 impl<'a> SnpPlan<'a> {
@@ -165,7 +165,7 @@ impl<'a> SnpPlan<'a> {
         if block.launch_digest != digest {
             return Err(PlanError::OtherDigest { block: block.launch_digest, plan: digest });
         }
-        self.identity = Some(identity);
+        self.identity = Some(Box::new(identity));
         Ok(self)
     }
 
@@ -190,7 +190,7 @@ impl<'a> SnpPlan<'a> {
     /// ID block and authentication, if there are any.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
+        self.identity.as_deref()
     }
 
     /// The steps of the fold, each with the digest behind it.

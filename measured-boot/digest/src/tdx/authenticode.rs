@@ -89,11 +89,12 @@ fn hashed_parts(file: &[u8]) -> Result<Vec<&[u8]>, AuthenticodeError> {
         hashed_end = end;
     }
     let (start, size) = (pe.offset(directory)?, pe.offset(at(directory, 4))?);
-    let data_end = if size == 0 { file.len() } else { start };
-    // The certificates must be the last thing in the file.
-    if size > 0 && at(start, size) != file.len() {
-        return Err(AuthenticodeError::Malformed);
-    }
+    let data_end = match (start, size) {
+        (0, 0) => file.len(),
+        // The certificates must be the last thing in the file.
+        _ if size > 0 && at(start, size) == file.len() => start,
+        _ => return Err(AuthenticodeError::Malformed),
+    };
     parts.push(pe.part(hashed_end, data_end)?);
     Ok(parts)
 }
