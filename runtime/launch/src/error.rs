@@ -278,6 +278,9 @@ pub enum LaunchError {
         /// Guest-physical address of the first of them.
         gpa: u64,
     },
+    /// The machine's CPUID table has no x2APIC, without which a TD's virtual CPUs do not start.
+    #[error("the machine's CPUID table lacks x2APIC, which TDX guests need")]
+    NoX2Apic,
     /// The list of memory resources does not fit the plan's section for it.
     #[error("the TD HOB needs {needed} bytes, the plan has {room} for it")]
     HobTooLarge {

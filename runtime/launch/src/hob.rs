@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The TD HOB: the list by which a TD's firmware learns what memory it has.
 //!
-//! The host writes it, MRTD does not cover it, and firmware measures it to RTMR 0. Source: UEFI
+//! The host writes it, MRTD does not cover it, and firmware measures it to RTMR 0. On a machine with
+//! QEMU's memory map it is the list from which `casemate-launch-digest` predicts RTMR 0. Source: UEFI
 //! Platform Initialization Specification 1.8, volume 3, section 5; Intel, TDX Virtual Firmware
 //! Design Guide, section 4.2.
 
@@ -120,18 +121,22 @@ mod tests {
     use casemate_launch_digest::plan::TdParams;
     use casemate_launch_digest::plan::TdxSection;
     use casemate_launch_digest::plan::TdxSectionKind;
+    use casemate_launch_digest::tdx::memory_hob;
 
     use super::*;
     use crate::MemoryRegion;
 
-    fn list(regions: &[(u64, u64)]) -> Vec<u8> {
+    fn plan() -> TdxPlan<'static> {
         let section = |kind, gpa, size| TdxSection::new(kind, gpa, size, (&[]).into(), false);
         let sections = vec![
             section(TdxSectionKind::TempMemory, 0x81_0000, 0x1000).unwrap(),
             section(TdxSectionKind::Hob, 0x80_9000, 0x2000).unwrap(),
             section(TdxSectionKind::BootFirmware, 0xffff_f000, 0x1000).unwrap(),
         ];
-        let plan = TdxPlan::new(sections, TdParams::default(), NonZeroU16::MIN).unwrap();
+        TdxPlan::new(sections, TdParams::default(), NonZeroU16::MIN).unwrap()
+    }
+
+    fn list(regions: &[(u64, u64)]) -> Vec<u8> {
         let region = |&(gpa, size): &(u64, u64)| MemoryRegion { gpa, size, kind: RegionKind::Ram };
         let mut regions: Vec<_> = regions.iter().map(region).collect();
         regions.push(MemoryRegion {
@@ -139,7 +144,7 @@ mod tests {
             size: 0x40_0000,
             kind: RegionKind::Firmware,
         });
-        td_hob(&plan, &MemoryLayout::new(regions).unwrap())
+        td_hob(&plan(), &MemoryLayout::new(regions).unwrap())
     }
 
     fn resources(list: &[u8]) -> Vec<(u32, u64, u64)> {
@@ -177,5 +182,21 @@ mod tests {
         let end = 0x80_9000 + u64::try_from(list.len()).unwrap();
         assert_eq!(list[48..56], end.to_le_bytes());
         assert_eq!(list[list.len() - 8..], [0xff, 0xff, 8, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn is_what_rtmr_0_is_predicted_from() {
+        const MIB: u64 = 1 << 20;
+        for (ram, regions) in [
+            (512 * MIB, vec![(0, 512 * MIB)]),
+            (2048 * MIB, vec![(0, 2048 * MIB)]),
+            (4096 * MIB, vec![(0, 2048 * MIB), (4096 * MIB, 2048 * MIB)]),
+            (65536 * MIB, vec![(0, 2048 * MIB), (4096 * MIB, 63488 * MIB)]),
+        ] {
+            // Firmware measures the list without its end.
+            let list = list(&regions);
+            let measured = &list[..list.len() - 8];
+            assert_eq!(measured, memory_hob(&plan(), ram).unwrap(), "{ram:#x}");
+        }
     }
 }

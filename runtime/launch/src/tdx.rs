@@ -84,6 +84,10 @@ pub fn launch_tdx<K: TdxKvm>(
 
 /// What can be refused without the host's help.
 fn check_plan(plan: &TdxPlan<'_>, machine: &Machine, hob: &[u8]) -> Result<(), LaunchError> {
+    let has_x2apic = |entry: &CpuidEntry| entry.function == 1 && entry.ecx & CPUID_1_X2APIC != 0;
+    if !machine.cpuid.iter().any(has_x2apic) {
+        return Err(LaunchError::NoX2Apic);
+    }
     for section in plan.sections() {
         let gpa = section.gpa();
         if !machine.memory.covers(gpa, section.end()) {
@@ -206,5 +210,7 @@ fn check_progress(
 
 /// The virtual CPU on whose descriptor memory is added.
 const BOOT_VCPU: u16 = 0;
+/// CPUID leaf 1, ECX: KVM starts a TD's APICs in no other mode.
+const CPUID_1_X2APIC: u32 = 1 << 21;
 /// A TD's APIC timer ticks at 25 MHz.
 const APIC_BUS_CYCLE_NS: u64 = 40;

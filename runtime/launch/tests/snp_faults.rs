@@ -274,19 +274,19 @@ fn harmless_cpuid_corrections_are_taken_once_and_told() {
     let changes = launched.unwrap().cpuid_changes;
     assert_eq!(
         changes.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["0x1.0 Ecx 0x1000001 -> 0x1"]
+        ["0x1.0 Ecx 0x1200001 -> 0x200001"]
     );
     // What the PSP corrects is not measured.
     assert_is_planned(&model, &snp_plan());
     let page = model.snp_guest().unwrap().cpuid_page.clone().unwrap();
-    assert_eq!(page[16 + 32..][..4], 1_u32.to_le_bytes());
+    assert_eq!(page[16 + 32..][..4], 0x20_0001_u32.to_le_bytes());
 }
 
 #[test]
 fn other_cpuid_corrections_end_the_launch_with_the_difference() {
     for (host, ours, theirs) in [
         (limit(1, CpuidRegister::Eax, 0xf, 0), 0xa0_0f11, 0xa0_0f10),
-        (limit(1, CpuidRegister::Ecx, 0, 1 << 31), 0x100_0001, 0x8100_0001),
+        (limit(1, CpuidRegister::Ecx, 0, 1 << 31), 0x120_0001, 0x8120_0001),
         // SEV-ES taken from the guest's view of its own protection.
         (limit(0x8000_001f, CpuidRegister::Eax, 1 << 3, 0), 0x1a, 0x12),
     ] {

@@ -27,6 +27,8 @@ use casemate_launch::launch_tdx;
 use casemate_launch_digest::plan::TdAttributes;
 use casemate_launch_digest::plan::TdParams;
 use casemate_launch_digest::plan::TdxPlan;
+use casemate_launch_digest::plan::TdxSection;
+use casemate_launch_digest::plan::TdxSectionKind;
 use casemate_launch_digest::plan::Xfam;
 use casemate_launch_digest::tdx::MrtdForm;
 use rustix::io::Errno;
@@ -121,8 +123,21 @@ fn plans_that_the_machine_cannot_have_are_refused_before_any_call() {
         launch_tdx(&tdx_plan(), &low, &mut model),
         Err(LaunchError::OutsideMemory { gpa: 0xffff_0000 })
     );
-    // The list of resources grows with the regions: two pages hold 169 of them, and the regions'
-    // number is capped below that, so only a smaller section is too small.
+    let plain = Machine { cpuid: vec![], ..machine() };
+    assert_eq!(launch_tdx(&tdx_plan(), &plain, &mut model), Err(LaunchError::NoX2Apic));
+    // Islands of memory that is accepted already, two entries each.
+    let island = |index: u64| {
+        let gpa = 0x10_0000 + index * 0x2000;
+        TdxSection::new(TdxSectionKind::TempMemory, gpa, 0x1000, (&[]).into(), false).unwrap()
+    };
+    let mut sections: Vec<_> = (0..60).map(island).collect();
+    let hob = TdxSection::new(TdxSectionKind::Hob, 0x80_9000, 0x1000, (&[]).into(), false);
+    sections.push(hob.unwrap());
+    let plan = TdxPlan::new(sections, TdParams::default(), std::num::NonZeroU16::MIN).unwrap();
+    assert_eq!(
+        launch_tdx(&plan, &machine(), &mut model),
+        Err(LaunchError::HobTooLarge { needed: 56 + 48 * 124 + 8, room: 0x1000 })
+    );
     assert!(model.calls().is_empty());
 }
 

@@ -14,7 +14,7 @@ use crate::Host;
 use crate::Model;
 use crate::Rule;
 use crate::memory::Memory;
-use crate::snp::Psp;
+use crate::psp::Psp;
 use crate::tdx::TdxModule;
 use crate::vcpu::Vcpu;
 
@@ -153,10 +153,12 @@ impl Kvm for Model {
 
     fn set_cpuid2(&mut self, vcpu: u16, entries: &[CpuidEntry]) -> Result<(), Refusal> {
         self.vm_call(Call::SetCpuid2, |_, vm, _| {
-            vm.vcpu(vcpu)?;
+            let vcpu = vm.vcpu(vcpu)?;
             if entries.iter().any(|entry| entry.padding != [0; 3]) {
                 return Err(Rule::ReservedField.into());
             }
+            vcpu.has_x2apic =
+                entries.iter().any(|entry| entry.function == 1 && entry.ecx >> 21 & 1 == 1);
             Ok(())
         })
     }

@@ -40,6 +40,7 @@ mod host;
 mod id_block;
 mod kvm;
 mod memory;
+mod psp;
 mod rule;
 mod snp;
 mod tdx;
@@ -49,8 +50,8 @@ pub use faults::Fault;
 pub use faults::Faults;
 pub use host::CpuidLimit;
 pub use host::Host;
+pub use psp::SnpGuest;
 pub use rule::Rule;
-pub use snp::SnpGuest;
 pub use tdx::TdxGuest;
 
 use casemate_launch::Call;

@@ -145,6 +145,8 @@ pub enum Rule {
     VcpuBeforeInitVm,
     /// A second INIT_VCPU.
     InitVcpuTwice,
+    /// INIT_VCPU on a virtual CPU whose CPUID has no x2APIC.
+    NoX2Apic,
     /// A region before INIT_VCPU of its virtual CPU.
     RegionBeforeInitVcpu,
     /// Any change behind FINALIZE_VM.

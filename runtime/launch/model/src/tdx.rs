@@ -151,12 +151,16 @@ fn init_vm(host: &Host, vm: &mut Vm, init: &TdxInitVm, cpuid: &[CpuidEntry]) -> 
 fn init_vcpu(vm: &mut Vm, id: u16, hob: u64) -> Result<(), Rule> {
     vm.require_tdx()?;
     vm.vcpu(id)?;
-    vm.tdx.unfinished(Rule::NoVcpu)?.hob = Some(hob);
-    let vcpu = vm.vcpu(id)?;
+    let td = vm.tdx.unfinished(Rule::NoVcpu)?;
+    let vcpu = vm.vcpus.iter_mut().find(|vcpu| vcpu.id == id).ok_or(Rule::NoVcpu)?;
     if vcpu.is_td_initialized {
         return Err(Rule::InitVcpuTwice);
     }
+    if !vcpu.has_x2apic {
+        return Err(Rule::NoX2Apic);
+    }
     vcpu.is_td_initialized = true;
+    td.hob = Some(hob);
     Ok(())
 }
 

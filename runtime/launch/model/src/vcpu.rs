@@ -25,6 +25,8 @@ pub(crate) struct Vcpu {
     pub(crate) g_pat: u64,
     /// The guest owns the registers.
     pub(crate) is_protected: bool,
+    /// CPUID leaf 1, ECX, bit 21.
+    pub(crate) has_x2apic: bool,
     /// INIT_VCPU was done.
     pub(crate) is_td_initialized: bool,
 }
@@ -64,6 +66,7 @@ impl Vcpu {
             xcr0: 1,
             g_pat: 0x0007_0406_0007_0406,
             is_protected: false,
+            has_x2apic: false,
             is_td_initialized: false,
         }
     }

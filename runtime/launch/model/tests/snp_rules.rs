@@ -20,6 +20,7 @@ use casemate_launch::abi::SnpLaunchFinish;
 use casemate_launch::abi::SnpLaunchUpdate;
 use kvm_bindings::kvm_debugregs;
 use rustix::io::Errno;
+use support::Change;
 use support::MEMORY;
 use support::PAGES;
 use support::Stage;
@@ -48,7 +49,7 @@ fn init2() {
     let mut late = snp(Stage::Created);
     late.create_vcpu(0).unwrap();
     check(late, init(|_| {}), Rule::InitAfterVcpu, Errno::INVAL);
-    let changes: [(fn(&mut SevInit), Rule); 7] = [
+    let changes: [(Change<SevInit>, Rule); 7] = [
         (|init| init.flags = 1, Rule::UnknownFlags),
         (|init| init.pad1 = 1, Rule::ReservedField),
         (|init| init.pad2[7] = 1, Rule::ReservedField),
@@ -86,7 +87,7 @@ fn launch_start() {
     check(tdx(Stage::Created), good, Rule::NotSnp, Errno::NOTTY);
     check(snp(Stage::Created), good, Rule::StartBeforeInit, Errno::NOTTY);
     check(snp(Stage::Started), good, Rule::StartTwice, Errno::INVAL);
-    let changes: [(fn(&mut abi::SnpLaunchStart), Rule); 7] = [
+    let changes: [(Change<abi::SnpLaunchStart>, Rule); 7] = [
         (|start| start.flags = 1, Rule::UnknownFlags),
         (|start| start.pad0[5] = 1, Rule::ReservedField),
         (|start| start.pad1[3] = 1, Rule::ReservedField),
@@ -112,7 +113,7 @@ fn launch_update() {
     assert_eq!(psp(good(&mut finished)), Some(PspStatus::INVALID_GUEST_STATE));
     assert_eq!(finished.broken_rule(), Some(Rule::UpdateAfterFinish));
 
-    let changes: [(fn(&mut SnpLaunchUpdate), Rule, Errno); 15] = [
+    let changes: [(Change<SnpLaunchUpdate>, Rule, Errno); 15] = [
         (|update| update.flags = 1, Rule::UnknownFlags, Errno::INVAL),
         (|update| update.pad0 = 1, Rule::ReservedField, Errno::INVAL),
         (|update| update.pad1 = 1, Rule::ReservedField, Errno::INVAL),
@@ -192,7 +193,7 @@ fn launch_finish() {
     check(tdx(Stage::Started), finish(|_| {}), Rule::NotSnp, Errno::NOTTY);
     check(snp(Stage::WithVcpus), finish(|_| {}), Rule::FinishBeforeStart, Errno::INVAL);
     check(snp(Stage::Finished), finish(|_| {}), Rule::FinishTwice, Errno::INVAL);
-    let changes: [(fn(&mut SnpLaunchFinish), Rule, Errno); 8] = [
+    let changes: [(Change<SnpLaunchFinish>, Rule, Errno); 8] = [
         (|finish| finish.flags = 1, Rule::UnknownFlags, Errno::INVAL),
         (|finish| finish.pad0[0] = 1, Rule::ReservedField, Errno::INVAL),
         (|finish| finish.pad0[2] = 1, Rule::ReservedField, Errno::INVAL),

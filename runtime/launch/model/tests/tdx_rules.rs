@@ -15,6 +15,7 @@ use casemate_launch::abi::CpuidEntry;
 use casemate_launch::abi::TdxInitMemRegion;
 use casemate_launch::abi::TdxInitVm;
 use rustix::io::Errno;
+use support::Change;
 use support::MEMORY;
 use support::PAGES;
 use support::Stage;
@@ -37,7 +38,7 @@ fn init_vm() {
     let good = |kvm: &mut Model| kvm.tdx_init_vm(&td(), &[]);
     check(snp(Stage::Created), good, Rule::NotTdx, Errno::NOTTY);
     check(tdx(Stage::Initialized), good, Rule::InitVmTwice, Errno::INVAL);
-    let changes: [(fn(&mut TdxInitVm), Rule, Errno); 7] = [
+    let changes: [(Change<TdxInitVm>, Rule, Errno); 7] = [
         (|init| init.reserved[11] = 1, Rule::ReservedField, Errno::INVAL),
         (|init| init.cpuid_padding = 1, Rule::ReservedField, Errno::INVAL),
         (|init| init.cpuid_nent = 1, Rule::CpuidCount, Errno::FAULT),
@@ -79,6 +80,10 @@ fn init_vcpu() {
     check(tdx(Stage::WithMemory), init(0), Rule::NoVcpu, Errno::BADF);
     check(tdx(Stage::Started), init(0), Rule::InitVcpuTwice, Errno::INVAL);
     check(tdx(Stage::Finished), init(1), Rule::AfterFinalize, Errno::INVAL);
+    // INIT_VCPU starts the APIC as x2APIC, which the CPUID table must offer.
+    let mut without = tdx(Stage::WithVcpus);
+    without.set_cpuid2(0, &[support::LEAF_1]).unwrap();
+    check(without, init(0), Rule::NoX2Apic, Errno::INVAL);
 }
 
 #[test]
@@ -96,7 +101,7 @@ fn init_mem_region() {
 
     let flags = |kvm: &mut Model| kvm.tdx_init_mem_region(0, 2, &mut region(), &PAGES.0);
     check(tdx(Stage::Started), flags, Rule::UnknownFlags, Errno::INVAL);
-    let changes: [(fn(&mut TdxInitMemRegion), Rule, Errno); 8] = [
+    let changes: [(Change<TdxInitMemRegion>, Rule, Errno); 8] = [
         (|region| region.nr_pages = 0, Rule::NotWholePages, Errno::INVAL),
         (|region| region.nr_pages = u64::MAX, Rule::NotWholePages, Errno::INVAL),
         (|region| region.gpa = 1, Rule::NotWholePages, Errno::INVAL),

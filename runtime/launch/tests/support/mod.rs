@@ -41,7 +41,12 @@ pub(crate) fn machine() -> Machine {
     Machine {
         memory: MemoryLayout::new(vec![ram(0), ram(RAM / 2), firmware]).unwrap(),
         cpuid: vec![
-            CpuidEntry { function: 1, eax: 0xa0_0f11, ecx: 1 << 24 | 1, ..CpuidEntry::default() },
+            CpuidEntry {
+                function: 1,
+                eax: 0xa0_0f11,
+                ecx: 1 << 24 | 1 << 21 | 1,
+                ..CpuidEntry::default()
+            },
             CpuidEntry { function: 7, ebx: 0b10, flags: 1, ..CpuidEntry::default() },
             CpuidEntry { function: 0x8000_001f, eax: 0x1a, ..CpuidEntry::default() },
         ],

@@ -14,6 +14,7 @@ use casemate_launch::SnpKvm;
 use casemate_launch::Source;
 use casemate_launch::TdxKvm;
 use casemate_launch::abi;
+use casemate_launch::abi::CpuidEntry;
 use casemate_launch::abi::CreateGuestMemfd;
 use casemate_launch::abi::MemoryAttributes;
 use casemate_launch::abi::SevInit;
@@ -27,6 +28,8 @@ use rustix::io::Errno;
 use zerocopy::FromZeros;
 
 pub(crate) type Answer = Result<(), Refusal>;
+pub(crate) type Step = fn(&mut Model) -> Answer;
+pub(crate) type Change<T> = fn(&mut T);
 
 /// Size of the VM's memory, which begins at 0.
 pub(crate) const MEMORY: u64 = 0x10_0000;
@@ -36,6 +39,9 @@ pub(crate) const MEMORY: u64 = 0x10_0000;
 pub(crate) struct Pages(pub(crate) [u8; 8192]);
 
 pub(crate) static PAGES: Pages = Pages([0x5a; 8192]);
+
+pub(crate) const LEAF_1: CpuidEntry =
+    CpuidEntry { function: 1, index: 0, flags: 0, eax: 0, ebx: 0, ecx: 0, edx: 0, padding: [0; 3] };
 
 /// How far a launch has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +58,7 @@ pub(crate) enum Stage {
 /// A launch of an SNP guest that has come so far.
 pub(crate) fn snp(stage: Stage) -> Model {
     let mut kvm = Model::new(Host::default());
-    let steps: [(Stage, fn(&mut Model) -> Answer); 6] = [
+    let steps: [(Stage, Step); 6] = [
         (Stage::Created, |kvm| kvm.create_vm(abi::VM_TYPE_SNP)),
         (Stage::Initialized, |kvm| kvm.sev_init2(&SevInit::default())),
         (Stage::WithMemory, add_memory),
@@ -69,14 +75,20 @@ pub(crate) fn snp(stage: Stage) -> Model {
 /// A launch of a TD that has come so far; at [`Stage::Started`], INIT_VCPU is done on CPU 0.
 pub(crate) fn tdx(stage: Stage) -> Model {
     let mut kvm = Model::new(Host::default());
-    let steps: [(Stage, fn(&mut Model) -> Answer); 6] = [
+    let steps: [(Stage, Step); 6] = [
         (Stage::Created, |kvm| kvm.create_vm(abi::VM_TYPE_TDX)),
         (Stage::Initialized, |kvm| {
             kvm.enable_cap(abi::CAP_SPLIT_IRQCHIP, 24)?;
             kvm.tdx_init_vm(&td(), &[])
         }),
         (Stage::WithMemory, add_memory),
-        (Stage::WithVcpus, |kvm| kvm.create_vcpu(0).and_then(|()| kvm.create_vcpu(1))),
+        (Stage::WithVcpus, |kvm| {
+            for vcpu in [0, 1] {
+                kvm.create_vcpu(vcpu)?;
+                kvm.set_cpuid2(vcpu, &[CpuidEntry { ecx: 1 << 21, ..LEAF_1 }])?;
+            }
+            Ok(())
+        }),
         (Stage::Started, |kvm| kvm.tdx_init_vcpu(0, 0x9000)),
         (Stage::Finished, Model::tdx_finalize_vm),
     ];
