@@ -263,7 +263,7 @@ pub trait TdxKvm: Kvm {
 }
 
 /// What KVM and the TDX module support.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TdxSupport {
     /// TD attributes that may be set.
     pub attributes: u64,

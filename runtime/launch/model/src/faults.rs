@@ -12,6 +12,8 @@ use rustix::io::Errno;
 pub enum Fault {
     /// It is refused, and nothing is done.
     Refuse(Refusal),
+    /// It says yes, and nothing is done.
+    Ignore,
     /// At most this many pages are done. Other calls than those with pages take no notice.
     Partial(u64),
     /// All is done, and the structure that comes back says something that cannot be. Other calls

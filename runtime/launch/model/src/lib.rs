@@ -58,6 +58,7 @@ use casemate_launch::Call;
 use casemate_launch::Refusal;
 use kvm::Vm;
 use rule::No;
+use rustix::io::Errno;
 
 /// KVM with at most one VM.
 #[derive(Debug)]
@@ -114,7 +115,7 @@ impl Model {
     }
 
     /// Makes one call: notes it, lets it fail as ordered, and notes the rule that it breaks.
-    fn call<T>(
+    fn call<T: Default>(
         &mut self,
         call: Call,
         body: impl FnOnce(&Host, &mut Option<Vm>, Manner) -> Result<T, No>,
@@ -125,18 +126,21 @@ impl Model {
             Some(Fault::Partial(most)) => Manner { most, misreports: false },
             Some(Fault::Misreport) => Manner { most: u64::MAX, misreports: true },
             Some(Fault::Refuse(refusal)) => return Err(refusal),
+            Some(Fault::Ignore) => return Ok(T::default()),
         };
-        body(&self.host, &mut self.vm, manner).map_err(|no| match no {
-            No::Interrupted => Refusal::kernel(rustix::io::Errno::INTR),
-            No::Broken(rule) => {
-                self.broken = Some(rule);
-                rule.refusal()
-            }
+        body(&self.host, &mut self.vm, manner).map_err(|no| {
+            let (rule, refusal) = match no {
+                No::Interrupted => return Refusal::kernel(Errno::INTR),
+                No::Broken(rule) => (rule, rule.refusal()),
+                No::BrokenInTdx(rule) => (rule, rule.tdx_refusal()),
+            };
+            self.broken = Some(rule);
+            refusal
         })
     }
 
     /// Makes one call on the VM.
-    fn vm_call<T>(
+    fn vm_call<T: Default>(
         &mut self,
         call: Call,
         body: impl FnOnce(&Host, &mut Vm, Manner) -> Result<T, No>,

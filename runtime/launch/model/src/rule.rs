@@ -11,6 +11,9 @@ use rustix::io::Errno;
 pub(crate) enum No {
     /// It broke a rule.
     Broken(Rule),
+    /// It broke a rule of private memory while the TDX module was given pages: KVM hands on the
+    /// error of guest_memfd, where it says EIO for whatever goes wrong with SNP.
+    BrokenInTdx(Rule),
     /// A signal came before all pages were done.
     Interrupted,
 }
@@ -103,6 +106,8 @@ pub enum Rule {
     NotPrivate,
     /// A page that the guest has already.
     PageTwice,
+    /// A page at an address that a TD shares with its host.
+    SharedAddress,
     /// A source outside of the memory that was lent, or none where one is needed.
     WrongSource,
     /// CPUID values that the PSP does not accept.
@@ -166,7 +171,7 @@ impl Rule {
             Self::NotSnp | Self::NotTdx | Self::StartBeforeInit => Errno::NOTTY,
             Self::LegacyCommand => Errno::PERM,
             Self::CapabilitiesRoom => Errno::TOOBIG,
-            // Whatever goes wrong with a page comes back as EIO without a word of the firmware.
+            // Whatever goes wrong with an SNP page comes back as EIO without a word of the PSP.
             Self::NotPrivate | Self::PageTwice | Self::WrongSource | Self::VcpuBeforeInitVm => {
                 Errno::IO
             }
@@ -179,11 +184,21 @@ impl Rule {
             Self::IdBlockPolicy => return Refusal::psp(PspStatus::POLICY_FAILURE),
             Self::CpuidBits => {
                 let firmware = Some(FirmwareError::TdxModule(TDX_OPERAND_INVALID));
-                return Refusal { errno: Errno::IO, firmware };
+                return Refusal { errno: Errno::INVAL, firmware };
             }
             _ => Errno::INVAL,
         };
         Refusal::kernel(errno)
+    }
+
+    /// KVM's answer to pages for the TDX module.
+    pub(crate) fn tdx_refusal(self) -> Refusal {
+        Refusal::kernel(match self {
+            Self::NotPrivate => Errno::INVAL,
+            Self::PageTwice => Errno::EXIST,
+            Self::WrongSource | Self::NoPrivateSlot => Errno::FAULT,
+            _ => return self.refusal(),
+        })
     }
 }
 

@@ -187,9 +187,12 @@ fn init_mem_region(
     if length == 0 || !is_whole || region.gpa.checked_add(length).is_none() {
         return Err(Rule::NotWholePages.into());
     }
+    if region.gpa.saturating_add(length) > SHARED_BIT {
+        return Err(Rule::SharedAddress.into());
+    }
     let source = Source::Read(source);
     if !source.holds(region.source_addr, length) {
-        return Err(Rule::WrongSource.into());
+        return Err(No::BrokenInTdx(Rule::WrongSource));
     }
     let is_measured = flags & abi::TDX_MEASURE_MEMORY_REGION != 0;
     let mut left = manner.most;
@@ -197,8 +200,8 @@ fn init_mem_region(
         if left == 0 {
             return Err(No::Interrupted);
         }
-        vm.memory.pages_in_slot(region.gpa)?;
-        vm.memory.take(region.gpa)?;
+        vm.memory.pages_in_slot(region.gpa).map_err(No::BrokenInTdx)?;
+        vm.memory.take(region.gpa).map_err(No::BrokenInTdx)?;
         let page = crate::snp::page_at(&source, region.source_addr)?;
         td.stream.add(region.gpa, page, is_measured);
         region.source_addr = region.source_addr.saturating_add(PAGE_SIZE);
@@ -262,3 +265,5 @@ impl TdxKvm for Model {
 
 /// x87 and SSE, which every TD has.
 const XFAM_FIXED: u64 = 3;
+/// The address bit by which a TD with 48-bit addresses names what it shares.
+const SHARED_BIT: u64 = 1 << 47;

@@ -64,7 +64,7 @@ fn cpuid_of_init_vm() {
     for (entry, rule, errno) in [
         (CpuidEntry { function: 2, ..good }, Rule::CpuidEntry, Errno::INVAL),
         (CpuidEntry { index: 1, ..good }, Rule::CpuidEntry, Errno::INVAL),
-        (CpuidEntry { eax: 1, ..good }, Rule::CpuidBits, Errno::IO),
+        (CpuidEntry { eax: 1, ..good }, Rule::CpuidBits, Errno::INVAL),
         (CpuidEntry { padding: [1, 0, 0], ..good }, Rule::ReservedField, Errno::INVAL),
     ] {
         check(tdx(Stage::Created), |kvm| kvm.tdx_init_vm(&init, &[entry]), rule, errno);
@@ -97,19 +97,21 @@ fn init_mem_region() {
     check(tdx(Stage::Finished), add(0), Rule::AfterFinalize, Errno::INVAL);
     let mut twice = tdx(Stage::Started);
     add(0)(&mut twice).unwrap();
-    check(twice, add(0), Rule::PageTwice, Errno::IO);
+    check(twice, add(0), Rule::PageTwice, Errno::EXIST);
 
     let flags = |kvm: &mut Model| kvm.tdx_init_mem_region(0, 2, &mut region(), &PAGES.0);
     check(tdx(Stage::Started), flags, Rule::UnknownFlags, Errno::INVAL);
-    let changes: [(Change<TdxInitMemRegion>, Rule, Errno); 8] = [
+    let changes: [(Change<TdxInitMemRegion>, Rule, Errno); 10] = [
         (|region| region.nr_pages = 0, Rule::NotWholePages, Errno::INVAL),
         (|region| region.nr_pages = u64::MAX, Rule::NotWholePages, Errno::INVAL),
         (|region| region.gpa = 1, Rule::NotWholePages, Errno::INVAL),
         (|region| region.source_addr += 1, Rule::NotWholePages, Errno::INVAL),
-        (|region| region.nr_pages = 3, Rule::WrongSource, Errno::IO),
-        (|region| region.source_addr -= 4096, Rule::WrongSource, Errno::IO),
-        (|region| region.gpa = MEMORY, Rule::NoPrivateSlot, Errno::INVAL),
-        (|region| region.gpa = MEMORY - 4096, Rule::NotPrivate, Errno::IO),
+        (|region| region.gpa = 1 << 47, Rule::SharedAddress, Errno::INVAL),
+        (|region| region.gpa = 1 << 51, Rule::SharedAddress, Errno::INVAL),
+        (|region| region.nr_pages = 3, Rule::WrongSource, Errno::FAULT),
+        (|region| region.source_addr -= 4096, Rule::WrongSource, Errno::FAULT),
+        (|region| region.gpa = MEMORY, Rule::NoPrivateSlot, Errno::FAULT),
+        (|region| region.gpa = MEMORY - 4096, Rule::NotPrivate, Errno::INVAL),
     ];
     for (change, rule, errno) in changes {
         let mut region = region();
