@@ -12,6 +12,7 @@ use kvm_bindings::kvm_regs;
 use kvm_bindings::kvm_sregs;
 use kvm_bindings::kvm_xcrs;
 
+use crate::Call;
 use crate::Refusal;
 use crate::abi;
 
@@ -81,6 +82,11 @@ pub trait Kvm {
     ///
     /// KVM's answer.
     fn set_cpuid2(&mut self, vcpu: u16, entries: &[abi::CpuidEntry]) -> Result<(), Refusal>;
+
+    /// Notes how KVM answered a call of the launch; for those who keep a transcript.
+    fn note(&mut self, call: Call, answer: Result<(), Refusal>) {
+        let _ = (call, answer);
+    }
 
     /// Waits before another try; a kernel waits longer with each attempt, a model not at all.
     fn pause(&mut self, attempt: u32);

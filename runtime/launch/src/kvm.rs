@@ -25,8 +25,10 @@ use kvm_ioctls::VmFd;
 use rustix::io::Errno;
 
 use self::ioctl::ioctl;
+use crate::Call;
 use crate::Kvm;
 use crate::Refusal;
+use crate::Transcript;
 use crate::abi;
 use crate::abi::CpuidEntry;
 use crate::abi::CreateGuestMemfd;
@@ -48,6 +50,7 @@ pub struct HostKvm {
     guest_memfds: Vec<OwnedFd>,
     shared: Vec<SharedMemory>,
     kvm: kvm_ioctls::Kvm,
+    transcript: Transcript,
 }
 
 impl HostKvm {
@@ -59,7 +62,8 @@ impl HostKvm {
     pub fn open() -> Result<Self, Refusal> {
         let kvm = kvm_ioctls::Kvm::new().map_err(refusal)?;
         let (vcpus, guest_memfds, shared) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { vcpus, vm: None, sev: None, guest_memfds, shared, kvm })
+        let transcript = Transcript::default();
+        Ok(Self { vcpus, vm: None, sev: None, guest_memfds, shared, kvm, transcript })
     }
 
     /// The VM, once a launch has made it: for what a VMM adds, such as interrupts and devices.
@@ -77,6 +81,12 @@ impl HostKvm {
     #[must_use]
     pub fn shared_memory(&self) -> &[SharedMemory] {
         &self.shared
+    }
+
+    /// What was asked and answered so far.
+    #[must_use]
+    pub fn transcript(&self) -> &Transcript {
+        &self.transcript
     }
 
     fn made_vm(&self) -> Result<&VmFd, Refusal> {
@@ -172,6 +182,10 @@ impl Kvm for HostKvm {
         let entries: Vec<_> = entries.iter().map(to_kvm_entry).collect();
         let table = CpuId::from_entries(&entries).map_err(|_| Refusal::kernel(Errno::TOOBIG))?;
         self.vcpu(vcpu)?.set_cpuid2(&table).map_err(refusal)
+    }
+
+    fn note(&mut self, call: Call, answer: Result<(), Refusal>) {
+        self.transcript.note(call, answer);
     }
 
     fn pause(&mut self, attempt: u32) {

@@ -64,6 +64,7 @@ mod retry;
 mod snp;
 mod tdx;
 mod tee;
+mod transcript;
 mod vcpu;
 
 pub use calls::Identity;
@@ -97,3 +98,5 @@ pub use tdx::MAX_TDX_CPUID_ENTRIES;
 pub use tdx::TdxLaunched;
 pub use tdx::launch_tdx;
 pub use tee::Tee;
+pub use transcript::MAX_TRANSCRIPT_LINES;
+pub use transcript::Transcript;

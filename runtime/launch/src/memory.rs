@@ -65,6 +65,11 @@ impl<K: Kvm> Caller<'_, K> {
 
     /// Gives the VM its memory, each region with shared and private pages, and makes all of it
     /// private: the guest itself shares what devices may see.
+    ///
+    /// # Security
+    ///
+    /// E13: the guest_memfds have no flags, so that private pages cannot be mapped into this or
+    /// any other process, encrypted or not.
     pub(crate) fn add_memory(&mut self, machine: &Machine) -> Result<(), LaunchError> {
         for (slot, region) in (0..).zip(machine.memory.regions()) {
             let size = region.size;

@@ -34,7 +34,7 @@ impl<'k, K: Kvm> Caller<'k, K> {
         call: Call,
         make: impl FnOnce(&mut K) -> Result<T, Refusal>,
     ) -> Result<T, LaunchError> {
-        make(self.kvm).map_err(|source| LaunchError::Refused { call, source })
+        self.make(call, make).map_err(|source| LaunchError::Refused { call, source })
     }
 
     /// Makes a call until KVM does not ask for another try. For calls that do nothing when they
@@ -56,19 +56,22 @@ impl<'k, K: Kvm> Caller<'k, K> {
     ) -> Result<T, LaunchError> {
         let mut patience = Patience::new(call, max_attempts);
         loop {
-            match make(self.kvm) {
+            match self.make(call, &mut make) {
                 Ok(value) => return Ok(value),
                 Err(refusal) => self.wait(&mut patience, Some(refusal))?,
             }
         }
     }
 
-    /// Makes a call that may do a part of its work, once.
-    pub(crate) fn attempt(
+    /// Makes a call and notes KVM's answer.
+    pub(crate) fn make<T>(
         &mut self,
-        make: impl FnOnce(&mut K) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
-        make(self.kvm)
+        call: Call,
+        make: impl FnOnce(&mut K) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let answer = make(self.kvm);
+        self.kvm.note(call, answer.as_ref().map(|_| ()).map_err(|refusal| *refusal));
+        answer
     }
 
     /// Goes on after a call that may have done a part: waits if it did nothing, or was refused for

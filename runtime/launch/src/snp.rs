@@ -170,7 +170,7 @@ fn update_all<K: SnpKvm>(
     let mut patience = Patience::new(Call::SnpLaunchUpdate, MAX_ATTEMPTS);
     while update.len > 0 {
         let before = *update;
-        let answer = caller.attempt(|kvm| {
+        let answer = caller.make(Call::SnpLaunchUpdate, |kvm| {
             let source = if source.is_empty() { Source::Nothing } else { Source::Read(source) };
             kvm.snp_launch_update(update, source)
         });
@@ -218,8 +218,9 @@ fn launch_cpuid_page<K: SnpKvm>(
     let mut patience = Patience::new(Call::SnpLaunchUpdate, MAX_ATTEMPTS);
     while update.len > 0 {
         let before = update;
-        let answer = caller
-            .attempt(|kvm| kvm.snp_launch_update(&mut update, Source::Correctable(&mut page.0)));
+        let answer = caller.make(Call::SnpLaunchUpdate, |kvm| {
+            kvm.snp_launch_update(&mut update, Source::Correctable(&mut page.0))
+        });
         let progressed = check_progress(&before, &update)?;
         caller.go_on(&mut patience, progressed, answer)?;
     }

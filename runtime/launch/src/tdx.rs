@@ -180,8 +180,9 @@ fn add_section<K: TdxKvm>(
         let mut patience = Patience::new(Call::TdxInitMemRegion, MAX_ATTEMPTS);
         while region.nr_pages > 0 {
             let before = region;
-            let answer = caller
-                .attempt(|kvm| kvm.tdx_init_mem_region(BOOT_VCPU, flags, &mut region, source));
+            let answer = caller.make(Call::TdxInitMemRegion, |kvm| {
+                kvm.tdx_init_mem_region(BOOT_VCPU, flags, &mut region, source)
+            });
             let progressed = check_progress(&before, &region)?;
             caller.go_on(&mut patience, progressed, answer)?;
         }

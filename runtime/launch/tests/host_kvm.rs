@@ -56,6 +56,7 @@ fn a_host_without_the_tee_is_refused_by_name() {
     let tdx = launch_tdx(&support::tdx_plan(), &support::machine(), &mut kvm);
     assert_eq!(tdx, Err(LaunchError::TeeMissing { tee: Tee::Tdx }));
     assert!(kvm.vm().is_none(), "no VM of any kind was made");
+    assert_eq!(kvm.transcript().to_string(), "KVM_CHECK_EXTENSION x2: ok\n");
 }
 
 #[test]

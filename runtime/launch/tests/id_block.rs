@@ -106,7 +106,7 @@ fn blocks_signed_by_another_key_are_refused() {
         check(&bytes, &changed, true, rule, status);
     }
     let mut changed = bytes;
-    changed[0x4c] ^= 1; // the guest's security version
+    changed[0x54] ^= 1; // E12: the guest's security version
     check(&changed, &auth, true, rule, status);
     // No author signed this ID key.
     let (bytes, auth) = sign(block(), &key, None);

@@ -126,6 +126,7 @@ pub(crate) fn assert_is_planned(model: &Model, plan: &SnpPlan<'_>) {
     let guest = model.snp_guest().unwrap();
     assert_eq!(&guest.digest, plan.digest().as_bytes());
     assert_eq!(guest.policy, plan.guest().policy.bits());
+    // D16: the digest of the initdata reaches the report whole.
     assert_eq!(guest.host_data, plan.guest().host_data.0);
     assert_eq!(guest.vcek_disabled, plan.guest().vcek_disabled);
     assert_eq!(guest.features, plan.vcpus().features().bits());
