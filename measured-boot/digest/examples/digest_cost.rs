@@ -69,4 +69,4 @@ fn time<T>(least: &mut f64, action: impl FnOnce() -> T) {
     *least = least.min(start.elapsed().as_secs_f64() * 1e6);
 }
 
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 60;

@@ -15,6 +15,7 @@ mod fixtures;
 
 use std::num::NonZeroU16;
 
+use casemate_boot_formats::pe::PeImage;
 use casemate_boot_formats::tdvf::Tdvf;
 use casemate_launch_digest::plan::LaunchPlan;
 use casemate_launch_digest::plan::Prediction;
@@ -75,8 +76,9 @@ fn mrtd_of_public_images() {
         } else if name.contains("amdsev") {
             fixtures::amd_sev_firmware()
         } else {
-            // The package of an older release is not at hand; its sections are, see below.
-            continue;
+            // Not among the shared files: whoever has the package names its folder.
+            let Some(image) = fixtures::extra_firmware() else { continue };
+            Some(image)
         };
         let Some(image) = image else { return };
         let plan = plan(&image);
@@ -103,7 +105,7 @@ fn mrtd_of_public_images() {
         assert_eq!(LaunchPlan::Tdx(plan).predict(), Prediction::Tdx(single));
         checked += 1;
     }
-    assert_eq!(checked, 2);
+    assert!(checked >= 2);
 }
 
 #[test]
@@ -334,6 +336,28 @@ fn the_publisher_names_kernel_command_line_and_initrd_of_the_quote() {
     assert_eq!(predict(&events), Shown::Value(quoted[1]));
     let events = rtmr2_events(after("cmdline_sha384"), Some(after("initrd_sha384")));
     assert_eq!(predict(&events), Shown::Value(quoted[2]));
+}
+
+/// Debian signs its kernels: the signature holds the digest that the signer computed.
+#[test]
+fn the_kernel_event_covers_what_the_signer_of_a_kernel_signed() {
+    let folder = fixtures::workspace().join("target/casemate/inputs/kernel/boot");
+    let kernel = std::fs::read_dir(&folder).ok().and_then(|mut files| {
+        files.find_map(|file| {
+            let path = file.ok()?.path();
+            path.file_name()?.to_str()?.starts_with("vmlinuz").then_some(path)
+        })
+    });
+    let Some(kernel) = kernel else {
+        fixtures::skip::<()>(&format!("no kernel in {}", folder.display()));
+        return;
+    };
+    let file = std::fs::read(kernel).unwrap();
+    let image = PeImage::parse(&file).unwrap();
+    let signed = image.sha256();
+    assert!(image.certificates().windows(32).any(|window| window == signed));
+    let covered = image.hashed().collect::<Vec<_>>().concat();
+    assert_eq!(EventDigest::from(&image), EventDigest::of(&covered));
 }
 
 #[test]

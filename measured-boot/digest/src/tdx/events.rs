@@ -277,9 +277,9 @@ pub fn rtmr0_events(inputs: &Rtmr0Inputs<'_>) -> Result<Vec<Event>, HobError> {
 
 /// The events of RTMR 1, in order: the kernel that the firmware starts.
 ///
-/// `kernel` is [`authenticode_digest`](super::authenticode_digest) of the bytes that the firmware
-/// got. QEMU before 10 writes into the setup header of the kernel first, at places that depend on
-/// RAM and initrd; OVMF since 2025.05 takes the file as it is.
+/// `kernel` is the digest of a [`PeImage`](casemate_boot_formats::pe::PeImage) of the bytes that the
+/// firmware got. QEMU before 10 writes into the setup header of the kernel first, at places that
+/// depend on RAM and initrd; OVMF since 2025.05 takes the file as it is.
 #[must_use]
 pub fn rtmr1_events(kernel: EventDigest, generation: OvmfGeneration) -> Vec<Event> {
     let text = |text: &str| Shown::Value(EventDigest::of(text.as_bytes()));
