@@ -143,7 +143,7 @@ const MAX_LINES: usize = 800;
 /// Does input and output, so has no place below a crate that is pure.
 const IO: &[&str] = &["tokio", "reqwest", "hyper", "axum", "rustix", "nix", "sqlx", "ttrpc"];
 /// The software TEE.
-const SIMULATION: &[&str] = &["casemate-tee-sim", "casemate-tee-sim-device"];
+const SIMULATION: &[&str] = &["casemate-kvm-model", "casemate-tee-sim", "casemate-tee-sim-device"];
 /// The host's side.
 const HOST: &[&str] =
     &["casemate-vmm", "casemate-sandbox", "casemate-pod-network", "casemate-guest-image"];

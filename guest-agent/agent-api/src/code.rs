@@ -44,10 +44,18 @@ codes! {
     RequestPhase = "request.phase", next: "the shim must set the network and wait for attestation first";
     /// An id is unknown, used before or in the wrong state.
     RequestId = "request.id", next: "delete the pod and create it again";
-    /// The guest has no initdata or cannot read it.
+    /// The guest has no initdata.
     InitdataMissing = "initdata.missing", next: "run `casemate policy generate` and apply the pod that it writes";
     /// The initdata is not well-formed.
     InitdataInvalid = "initdata.invalid", next: "run `casemate policy generate` again and do not edit its output";
+    /// The guest's initdata disk cannot be read.
+    InitdataUnreadable = "initdata.unreadable", next: "look at the node's disk and VMM logs, then delete the pod and create it again";
+    /// Bytes follow the initdata, on its disk or behind the compressed document.
+    InitdataTrailing = "initdata.trailing", next: "run `casemate policy generate` again and do not edit its output; if it was not edited, treat the node as hostile or broken";
+    /// The initdata has a key that its format does not know.
+    InitdataUnknownKey = "initdata.unknown-key", next: "remove the key, or run a guest image that knows it";
+    /// A key stands twice in the initdata.
+    InitdataDuplicateKey = "initdata.duplicate-key", next: "run `casemate policy generate` again and do not edit its output";
     /// The digest of the initdata is not the one the VM was launched with.
     InitdataMismatch = "initdata.mismatch", next: "the initdata was changed after launch parameters were fixed: treat the node as hostile or broken";
     /// The guest's TEE device gives no report.

@@ -50,6 +50,12 @@ pub(crate) struct CheckArgs {
     /// Fail unless this TEE can be used
     #[arg(long, value_name = "TEE")]
     pub(crate) require: Option<Tee>,
+    /// Launch a guest that is never run, and print what KVM answered: a transcript to send in
+    #[arg(long, value_name = "TEE", requires = "firmware", conflicts_with_all = ["require", "json"])]
+    pub(crate) launch: Option<Tee>,
+    /// The firmware of that guest
+    #[arg(long, value_name = "FILE", requires = "launch")]
+    pub(crate) firmware: Option<PathBuf>,
     /// The QEMU program
     #[arg(long, value_name = "FILE", default_value = "/usr/bin/qemu-system-x86_64")]
     pub(crate) qemu: PathBuf,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `casemate check`: what a node can run, found out by looking.
 
+mod launch;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -13,8 +15,11 @@ use crate::args::Tee;
 use crate::failure::Failure;
 use crate::file;
 
-/// Prints one line for each thing that pods need; fails if the required TEE is missing.
+/// Prints one line for each thing that pods need, or launches a guest for trial; fails if the required TEE is missing.
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
+    if let (Some(tee), Some(firmware)) = (args.launch, &args.firmware) {
+        return launch::run(tee, firmware);
+    }
     let findings = inspect(Path::new("/"), qemu_version(&args.qemu));
     let text = if args.json { in_json(&findings) } else { in_words(&findings) };
     file::write(None, &text)?;

@@ -143,6 +143,27 @@ fn tdx_tells_what_it_can_and_names_what_it_cannot() {
     assert_eq!(json["rtmr"][0].as_str().unwrap().len(), 96, "{json}");
 }
 
+// E21: a host without the TEE launches nothing in its place.
+#[test]
+fn a_trial_launch_tells_what_kvm_answered() {
+    let Some(firmware) = firmware() else { return };
+    for tee in ["snp", "tdx"] {
+        let command = ["check", "--launch", tee, "--firmware", &firmware];
+        let output = Command::new(env!("CARGO_BIN_EXE_casemate")).args(command).output().unwrap();
+        let transcript = String::from_utf8(output.stdout).unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        if output.status.success() {
+            assert_eq!(transcript.lines().last(), Some("launched"), "{transcript}");
+        } else if Path::new("/dev/kvm").exists() {
+            assert!(transcript.contains("\npredicted "), "{transcript}{error}");
+            assert!(transcript.contains("KVM_CHECK_EXTENSION"), "{transcript}{error}");
+            assert!(transcript.lines().last().unwrap().starts_with("not launched: "));
+        } else {
+            assert!(error.starts_with("tee.missing: /dev/kvm"), "{error}");
+        }
+    }
+}
+
 #[test]
 fn an_id_block_binds_one_launch_digest() {
     let files = Files::new();

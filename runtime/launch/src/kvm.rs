@@ -18,6 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use kvm_bindings::CpuId;
+use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 use kvm_bindings::kvm_cpuid_entry2;
 use kvm_bindings::kvm_enable_cap;
 use kvm_ioctls::VcpuFd;
@@ -64,6 +65,26 @@ impl HostKvm {
         let (vcpus, guest_memfds, shared) = (Vec::new(), Vec::new(), Vec::new());
         let transcript = Transcript::default();
         Ok(Self { vcpus, vm: None, sev: None, guest_memfds, shared, kvm, transcript })
+    }
+
+    /// The CPUID table that this host's KVM supports, for a machine that needs no other.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's answer.
+    pub fn supported_cpuid(&self) -> Result<Vec<CpuidEntry>, Refusal> {
+        let table = self.kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(refusal)?;
+        let entry = |entry: &kvm_cpuid_entry2| CpuidEntry {
+            function: entry.function,
+            index: entry.index,
+            flags: entry.flags,
+            eax: entry.eax,
+            ebx: entry.ebx,
+            ecx: entry.ecx,
+            edx: entry.edx,
+            padding: [0; 3],
+        };
+        Ok(table.as_slice().iter().map(entry).collect())
     }
 
     /// The VM, once a launch has made it: for what a VMM adds, such as interrupts and devices.

@@ -101,8 +101,17 @@ pub(crate) enum DeviceError {
 impl DeviceError {
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::List { .. } | Self::Absent | Self::Read { .. } => Code::InitdataMissing,
-            Self::Twice | Self::TooLarge | Self::Invalid { .. } => Code::InitdataInvalid,
+            Self::Absent => Code::InitdataMissing,
+            Self::List { .. } | Self::Read { .. } => Code::InitdataUnreadable,
+            Self::Twice | Self::TooLarge => Code::InitdataInvalid,
+            Self::Invalid { source } => match source {
+                InitdataError::TrailingData { .. } | InitdataError::DirtyPadding { .. } => {
+                    Code::InitdataTrailing
+                }
+                InitdataError::UnknownKey { .. } => Code::InitdataUnknownKey,
+                InitdataError::DuplicateKey { .. } => Code::InitdataDuplicateKey,
+                _ => Code::InitdataInvalid,
+            },
         }
     }
 }
@@ -194,13 +203,43 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_disk_is_missing_initdata() {
+    fn an_unreadable_disk_has_its_own_code() {
         let fake = Fake::new().disk("vda", Some("casemate-initdata"), b"");
         let path = fake.directory.path().join("dev/vda");
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         let error = fake.read().unwrap_err();
-        assert_eq!(error.code(), Code::InitdataMissing);
+        assert_eq!(error.code(), Code::InitdataUnreadable);
         assert!(matches!(error, DeviceError::Read { .. }));
+    }
+
+    // D16: each way to alter the document on its disk stops the boot with a code of its own.
+    #[test]
+    fn each_alteration_has_its_own_code() {
+        let code = |content: &[u8]| {
+            let fake = Fake::new().disk("vda", Some("casemate-initdata"), content);
+            fake.read().unwrap_err().code()
+        };
+        let mut padded = image();
+        padded.resize(padded.len() + 512, 0);
+        *padded.last_mut().unwrap() = 1;
+        assert_eq!(code(&padded), Code::InitdataTrailing);
+        assert_eq!(code(&image()[..20]), Code::InitdataInvalid);
+        let document = |text: &str| {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut gzip, text.as_bytes()).unwrap();
+            let gzip = gzip.finish().unwrap();
+            let mut device = b"initdata".to_vec();
+            device.extend(u64::try_from(gzip.len()).unwrap().to_le_bytes());
+            device.extend(gzip);
+            device.resize(device.len().next_multiple_of(512), 0);
+            device
+        };
+        let head = "algorithm = \"sha256\"\nversion = \"0.1.0\"\n";
+        let unknown = format!("{head}more = 1\n[data]\n");
+        assert_eq!(code(&document(&unknown)), Code::InitdataUnknownKey);
+        let twice = format!("{head}version = \"0.1.0\"\n[data]\n");
+        assert_eq!(code(&document(&twice)), Code::InitdataDuplicateKey);
+        assert_eq!(code(&document("no = toml = 1")), Code::InitdataInvalid);
     }
 }
