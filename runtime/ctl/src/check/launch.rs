@@ -12,6 +12,7 @@ use casemate_launch::Machine;
 use casemate_launch::MemoryLayout;
 use casemate_launch::MemoryRegion;
 use casemate_launch::RegionKind;
+use casemate_launch::abi::CpuidEntry;
 use casemate_launch::launch_snp;
 use casemate_launch::launch_tdx;
 use casemate_launch_digest::plan::Firmware;
@@ -54,8 +55,7 @@ pub(super) fn run(tee: Tee, firmware: &Path) -> Result<(), Failure> {
     ]);
     let machine = Machine {
         memory: memory.map_err(|error| refuse(&error))?,
-        // A leaf that no PSP takes.
-        cpuid: table.into_iter().filter(|entry| entry.function != 0x8000_0026).collect(),
+        cpuid: table.into_iter().filter(is_stated).collect(),
     };
     let (predicted, outcome) = match tee {
         Tee::Snp => {
@@ -94,6 +94,12 @@ pub(super) fn run(tee: Tee, firmware: &Path) -> Result<(), Failure> {
     );
     file::write(None, &text)?;
     outcome.map_err(|error| failure(&error))
+}
+
+/// The CPUID page has little room: leaves that say nothing stay out, and one that no PSP takes.
+fn is_stated(entry: &CpuidEntry) -> bool {
+    let says_nothing = [entry.eax, entry.ebx, entry.ecx, entry.edx] == [0; 4];
+    !says_nothing && entry.function != 0x8000_0026
 }
 
 fn failure(error: &LaunchError) -> Failure {
