@@ -28,3 +28,5 @@ mod guid;
 pub mod initdata;
 pub mod ovmf;
 pub mod sev_hashes;
+pub mod tdvf;
+mod words;
