@@ -197,7 +197,7 @@ struct ConfigFile {
     deadlines: DeadlinesFile,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SnpFile {
     policy: Option<u64>,
@@ -207,7 +207,7 @@ struct SnpFile {
     vcek_disabled: bool,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TdxFile {
     mr_owner: Option<String>,
@@ -273,8 +273,8 @@ fn tdx(file: &TdxFile) -> Result<TdxOptions, ConfigError> {
     let owner = |text: &Option<String>| text.as_deref().map(str::parse).transpose().map_err(value);
     let quote_socket = file.quote_socket.as_deref().map(str::parse).transpose().map_err(value)?;
     Ok(TdxOptions {
-        mr_owner: owner(&file.mr_owner)?,
-        mr_owner_config: owner(&file.mr_owner_config)?,
+        mr_owner: owner(&file.mr_owner)?.unwrap_or_default(),
+        mr_owner_config: owner(&file.mr_owner_config)?.unwrap_or_default(),
         quote_socket: quote_socket.unwrap_or_default(),
     })
 }
@@ -396,7 +396,7 @@ mod tests {
             "[tdx]\nmr_owner = '{owner}'\nmr_owner_config = '{owner}'\n\
              quote_socket = 'unix:/run/qgs.sock'"
         ));
-        let owner = Some(OwnerId([10; 48]));
+        let owner = OwnerId([10; 48]);
         let options = TdxOptions {
             mr_owner: owner,
             mr_owner_config: owner,

@@ -71,8 +71,8 @@ fn tdx() {
 #[test]
 fn tdx_with_the_operators_choices() {
     let options = TdxOptions {
-        mr_owner: Some(OwnerId([1; 48])),
-        mr_owner_config: Some(OwnerId([2; 48])),
+        mr_owner: OwnerId([1; 48]),
+        mr_owner_config: OwnerId([2; 48]),
         quote_socket: QuoteSocket::Unix("/run/qgs,\".sock".into()),
     };
     let object: serde_json::Value = serde_json::from_str(&object(&Platform::Tdx(options))).unwrap();

@@ -182,8 +182,8 @@ fn line(folder: &Folder, qemu: &Path, platform: &Platform) -> Vec<String> {
 
 fn every_tdx_option() -> TdxOptions {
     TdxOptions {
-        mr_owner: Some(OwnerId([1; 48])),
-        mr_owner_config: Some(OwnerId([2; 48])),
+        mr_owner: OwnerId([1; 48]),
+        mr_owner_config: OwnerId([2; 48]),
         quote_socket: QuoteSocket::Unix("/run/qgs,a.sock".into()),
     }
 }

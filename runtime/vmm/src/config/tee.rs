@@ -61,15 +61,15 @@ pub struct SnpPolicy(GuestPolicy);
 /// What an operator may choose about TDs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TdxOptions {
-    /// MROWNER; zeros without one.
-    pub mr_owner: Option<OwnerId>,
-    /// MROWNERCONFIG; zeros without one.
-    pub mr_owner_config: Option<OwnerId>,
+    /// MROWNER.
+    pub mr_owner: OwnerId,
+    /// MROWNERCONFIG.
+    pub mr_owner_config: OwnerId,
     /// Where QEMU gets quotes from.
     pub quote_socket: QuoteSocket,
 }
 
-/// An identity of the TD's owner that stands in every TD report, 48 bytes.
+/// An identity of the TD's owner that stands in every TD report: 48 bytes, zeros for no owner.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct OwnerId(pub [u8; 48]);
 
@@ -150,6 +150,12 @@ impl FromStr for QuoteSocket {
             digits.parse::<u32>().ok().filter(|_| plain).ok_or_else(bad)
         };
         Ok(Self::Vsock { cid: number(cid)?, port: number(port)? })
+    }
+}
+
+impl Default for OwnerId {
+    fn default() -> Self {
+        Self([0; 48])
     }
 }
 

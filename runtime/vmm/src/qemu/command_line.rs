@@ -203,22 +203,24 @@ fn snp_object(
     initdata: &InitdataDigest,
 ) -> String {
     let SnpHost { cbitpos, reduced_phys_bits } = host;
-    let policy = options.policy.get();
-    let host_data = STANDARD.encode(initdata.host_data().0);
-    let mut object = format!(
-        "sev-snp-guest,id=tee,cbitpos={cbitpos},reduced-phys-bits={reduced_phys_bits},\
-         policy={policy},kernel-hashes=on,host-data={host_data}"
-    );
+    let mut object = vec![
+        "sev-snp-guest,id=tee".to_owned(),
+        format!("cbitpos={cbitpos},reduced-phys-bits={reduced_phys_bits}"),
+        format!("policy={},kernel-hashes=on", options.policy.get()),
+        format!("host-data={}", STANDARD.encode(initdata.host_data().0)),
+    ];
     if let Some(identity) = identity {
-        let block = STANDARD.encode(identity.block().to_bytes());
-        let auth = STANDARD.encode(identity.auth().to_bytes().as_slice());
         let author = if identity.auth().author_key().is_some() { "on" } else { "off" };
-        object += &format!(",id-block={block},id-auth={auth},author-key-enabled={author}");
+        object.extend([
+            format!("id-block={}", STANDARD.encode(identity.block().to_bytes())),
+            format!("id-auth={}", STANDARD.encode(identity.auth().to_bytes().as_slice())),
+            format!("author-key-enabled={author}"),
+        ]);
     }
     if options.vcek_disabled {
-        object += ",vcek-disabled=on";
+        object.push("vcek-disabled=on".to_owned());
     }
-    object
+    object.join(",")
 }
 
 /// The parameters of the TDX launch (QEMU, `qapi/qom.json`, `TdxGuestProperties`).
@@ -233,19 +235,15 @@ fn tdx_object(options: &TdxOptions, initdata: &InitdataDigest) -> Result<String,
             serde_json::json!({ "type": "vsock", "cid": cid.to_string(), "port": port.to_string() })
         }
     };
-    let mut object = serde_json::json!({
+    let object = serde_json::json!({
         "qom-type": "tdx-guest",
         "id": "tee",
         "attributes": TD_ATTRIBUTES.bits(),
         "mrconfigid": STANDARD.encode(initdata.mr_config_id()),
+        "mrowner": STANDARD.encode(options.mr_owner.0),
+        "mrownerconfig": STANDARD.encode(options.mr_owner_config.0),
         "quote-generation-socket": quote_socket,
     });
-    if let Some(owner) = &options.mr_owner {
-        object["mrowner"] = STANDARD.encode(owner.0).into();
-    }
-    if let Some(owner) = &options.mr_owner_config {
-        object["mrownerconfig"] = STANDARD.encode(owner.0).into();
-    }
     Ok(object.to_string())
 }
 
