@@ -67,7 +67,7 @@ pub enum Error {
         file: PathBuf,
         /// What is wrong.
         #[source]
-        source: MeasureError,
+        source: Box<MeasureError>,
     },
     /// The software PSP refused the VM or broke the protocol.
     #[error("the software PSP refused the launch: {reason}")]

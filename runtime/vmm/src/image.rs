@@ -54,8 +54,9 @@ impl GuestImage {
     /// The digests that the firmware must demand. Kernel and initial file system are streamed, so
     /// that the shim never holds them in memory.
     pub(crate) fn kernel_hashes(&self) -> Result<KernelHashes, Error> {
-        let of_cmdline = KernelHashes::of(&[], &[], self.cmdline.as_bytes())
-            .map_err(|error| Error::Measure { file: self.kernel.clone(), source: error.into() })?;
+        let of_cmdline = KernelHashes::of(&[], &[], self.cmdline.as_bytes()).map_err(|error| {
+            Error::Measure { file: self.kernel.clone(), source: Box::new(error.into()) }
+        })?;
         Ok(KernelHashes {
             kernel: sha256_of_file(&self.kernel)?,
             initrd: sha256_of_file(&self.initramfs)?,

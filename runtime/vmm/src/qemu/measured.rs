@@ -147,7 +147,7 @@ fn identity(image: &GuestImage) -> Result<Option<Identity>, Error> {
 }
 
 fn refused(file: &Path, source: MeasureError) -> Error {
-    Error::Measure { file: file.to_owned(), source }
+    Error::Measure { file: file.to_owned(), source: Box::new(source) }
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ impl Folder {
     fn error(&self, vcpus: u32, options: SnpOptions) -> (String, MeasureError) {
         match self.snp(vcpus, options).unwrap_err() {
             Error::Measure { file, source } => {
-                (file.file_name().unwrap().to_string_lossy().into_owned(), source)
+                (file.file_name().unwrap().to_string_lossy().into_owned(), *source)
             }
             other => panic!("{other}"),
         }
@@ -246,11 +246,11 @@ fn tdx_firmware_must_be_measured() {
     let error = tdx(&folder.image(1)).unwrap_err();
     let text = error.source().unwrap().to_string();
     let Error::Measure { source, .. } = error else { panic!("{error}") };
-    assert!(matches!(source, MeasureError::TdxFirmware(TdvfError::UnmeasuredReset)), "{text}");
+    assert!(matches!(*source, MeasureError::TdxFirmware(TdvfError::UnmeasuredReset)), "{text}");
     folder.write("firmware.fd", &Fixture { tdvf: false, ..Fixture::WHOLE }.bytes());
     let error = tdx(&folder.image(1)).unwrap_err();
     let Error::Measure { source, .. } = error else { panic!("{error}") };
-    assert!(matches!(source, MeasureError::TdxFirmware(TdvfError::NoMetadata)), "{source}");
+    assert!(matches!(*source, MeasureError::TdxFirmware(TdvfError::NoMetadata)), "{source}");
 }
 
 #[test]
