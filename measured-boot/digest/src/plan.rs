@@ -27,12 +27,15 @@
 //! ```
 
 mod firmware;
+mod igvm;
 mod outline;
 mod snp;
 mod tdx;
 mod vcpus;
 
 pub use firmware::Firmware;
+pub use igvm::IgvmDigestError;
+pub use igvm::igvm_digest;
 pub use outline::SnpOutline;
 pub use snp::MAX_PLAN_PAGES;
 pub use snp::MAX_RANGES;

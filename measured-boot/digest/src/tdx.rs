@@ -7,13 +7,16 @@
 //! | register | prediction | ground |
 //! |---|---|---|
 //! | MRTD | [`TdxPlan::mrtd`](crate::plan::TdxPlan::mrtd), both forms | vectors of three images, one hardware quote |
-//! | RTMR 0 | [`rtmr0_events`]: memory list, variables, boot options | hardware logs with 2 and 64 GiB |
+//! | RTMR 0 | [`rtmr0_events`]: memory list, variables, boot options | three hardware logs, 2 and 64 GiB |
 //! | RTMR 0, ACPI | digests of the VMM's tables, or [`NotShown::AcpiTables`] | the tables depend on the VMM's build and devices |
-//! | RTMR 0, firmware since 2025.05 | [`NotShown::FirmwareGeneration`] | no vector |
-//! | RTMR 1 | [`rtmr1_events`] from a kernel's Authenticode digest | hardware logs; the digest on a signed kernel |
-//! | RTMR 2 | [`rtmr2_events`] from digests of load options and initrd | hardware logs |
+//! | RTMR 0 and 1, firmware since 2025.05 | [`NotShown::FirmwareGeneration`] | no vector |
+//! | RTMR 1 | [`rtmr1_events`] from a kernel's Authenticode digest | three hardware logs; the digest on a signed kernel |
+//! | RTMR 1, a kernel that QEMU patched | the digest of [`patched_by_qemu`] | QEMU's source only |
+//! | RTMR 2 | [`rtmr2_events`] from digests of load options and initrd | three hardware logs |
 //! | RTMR 2, load options | [`load_options_digest`] of a command line's text | EDK II and Linux sources only |
 //! | RTMR 3 | left to the guest | – |
+//!
+//! [`patched_by_qemu`]: casemate_boot_formats::bzimage::BzImage::patched_by_qemu
 //!
 //! ```
 //! use casemate_launch_digest::tdx::EventDigest;
@@ -25,15 +28,11 @@
 //! assert_eq!(Rtmr::replay(&log), by_hand);
 //! ```
 
-mod authenticode;
 mod events;
 mod hob;
 mod mrtd;
 mod rtmr;
 
-pub use authenticode::AuthenticodeError;
-pub use authenticode::MAX_PE_SIZE;
-pub use authenticode::authenticode_digest;
 pub use events::Acpi;
 pub use events::BootOption;
 pub use events::Event;

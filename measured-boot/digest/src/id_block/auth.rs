@@ -161,10 +161,16 @@ impl PublicKey {
     #[must_use]
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
+        let (x, y) = self.numbers();
         put(&mut bytes, 0, &CURVE_P384);
-        put(&mut bytes, 4, &reversed(&self.x));
-        put(&mut bytes, 4 + NUMBER_SIZE, &reversed(&self.y));
+        put(&mut bytes, 4, &x);
+        put(&mut bytes, 4 + NUMBER_SIZE, &y);
         bytes
+    }
+
+    /// X and Y, little-endian.
+    pub(crate) fn numbers(&self) -> ([u8; NUMBER_SIZE], [u8; NUMBER_SIZE]) {
+        (padded(&self.x), padded(&self.y))
     }
 
     /// Reads the structure.
@@ -251,9 +257,15 @@ impl Signature {
     #[must_use]
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
-        put(&mut bytes, 0, &reversed(&self.r));
-        put(&mut bytes, NUMBER_SIZE, &reversed(&self.s));
+        let (r, s) = self.numbers();
+        put(&mut bytes, 0, &r);
+        put(&mut bytes, NUMBER_SIZE, &s);
         bytes
+    }
+
+    /// R and S, little-endian.
+    pub(crate) fn numbers(&self) -> ([u8; NUMBER_SIZE], [u8; NUMBER_SIZE]) {
+        (padded(&self.r), padded(&self.s))
     }
 
     /// Reads the structure.
@@ -318,6 +330,13 @@ fn number(bytes: [u8; NUMBER_SIZE]) -> Result<[u8; 48], IdAuthError> {
         return Err(IdAuthError::NumberTooLarge);
     }
     Ok(reversed(low))
+}
+
+/// The reverse of [`number`].
+fn padded(number: &[u8; 48]) -> [u8; NUMBER_SIZE] {
+    let mut bytes = [0; NUMBER_SIZE];
+    put(&mut bytes, 0, &reversed(number));
+    bytes
 }
 
 fn reversed(bytes: &[u8; 48]) -> [u8; 48] {

@@ -67,8 +67,8 @@ impl IdBlock {
         if version != VERSION {
             return Err(IdBlockError::UnknownVersion { version });
         }
-        let policy = GuestPolicy::from_bits(policy)
-            .map_err(|error| IdBlockError::Policy { bits: error.bits })?;
+        let policy =
+            GuestPolicy::from_bits(policy).map_err(|_| IdBlockError::Policy { bits: policy })?;
         Ok(Self { launch_digest, family_id, image_id, guest_svn, policy })
     }
 }

@@ -20,11 +20,11 @@ impl GuestPolicy {
     ///
     /// # Errors
     ///
-    /// [`InvalidPolicy`] without bit 17, which must be one, or with a bit above 25, all of which
+    /// [`InvalidPolicy::Bits`] without bit 17, which must be one, or with a bit above 25, all of which
     /// must be zero: the PSP refuses both.
     pub const fn from_bits(bits: u64) -> Result<Self, InvalidPolicy> {
         if bits & ALWAYS_ONE == 0 || bits & !KNOWN != 0 {
-            return Err(InvalidPolicy { bits });
+            return Err(InvalidPolicy::Bits { bits });
         }
         Ok(Self(bits))
     }
@@ -68,9 +68,10 @@ impl FromStr for GuestPolicy {
         let digits = text.strip_prefix("0x").unwrap_or(text);
         // from_str_radix would take a sign.
         if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(InvalidPolicy { bits: 0 });
+            return Err(InvalidPolicy::Text { text: text.to_owned() });
         }
-        let bits = u64::from_str_radix(digits, 16).map_err(|_| InvalidPolicy { bits: 0 })?;
+        let bits = u64::from_str_radix(digits, 16)
+            .map_err(|_| InvalidPolicy::Text { text: text.to_owned() })?;
         Self::from_bits(bits)
     }
 }
@@ -81,12 +82,22 @@ impl fmt::Display for GuestPolicy {
     }
 }
 
-/// A policy that every PSP refuses.
+/// Why there is no such policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{bits:#x} is no SNP guest policy: bit 17 must be one, bits 26 and above must be zero")]
-pub struct InvalidPolicy {
-    /// The refused word.
-    pub bits: u64,
+#[non_exhaustive]
+pub enum InvalidPolicy {
+    /// A bit that must be one is not, or one that must be zero is not.
+    #[error("{bits:#x} is no SNP guest policy: bit 17 must be one, bits 26 and above must be zero")]
+    Bits {
+        /// The refused word.
+        bits: u64,
+    },
+    /// The text is no number of 64 bits.
+    #[error("{text:?} is no hexadecimal number of 64 bits")]
+    Text {
+        /// The refused text.
+        text: String,
+    },
 }
 
 /// 32 bytes that the launcher chooses and every report repeats: the digest of the initdata.
@@ -117,7 +128,7 @@ mod tests {
         assert_eq!(GuestPolicy::from_bits(0x3_0000), Ok(GuestPolicy::DEFAULT));
         assert!(GuestPolicy::from_bits(0x2_0000).is_ok_and(|policy| !policy.allows_smt()));
         for bits in [0, 0x1_0000, 1 << 26 | 0x3_0000, u64::MAX] {
-            assert_eq!(GuestPolicy::from_bits(bits), Err(InvalidPolicy { bits }));
+            assert_eq!(GuestPolicy::from_bits(bits), Err(InvalidPolicy::Bits { bits }));
         }
         assert!(GuestPolicy::from_bits(0xb_0000).is_ok_and(GuestPolicy::allows_debug));
         assert!(GuestPolicy::from_bits(0x6_0000).is_ok_and(GuestPolicy::allows_migration_agent));

@@ -168,6 +168,19 @@ impl<'a> PageRange<'a> {
     }
 }
 
+/// Writes type and number; the contents would fill screens.
+impl fmt::Debug for PageContents<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Normal(bytes) => write!(formatter, "Normal({} bytes)", bytes.len()),
+            Self::Zero(count) => write!(formatter, "Zero({count})"),
+            Self::Unmeasured(count) => write!(formatter, "Unmeasured({count})"),
+            Self::Secrets => formatter.write_str("Secrets"),
+            Self::Cpuid => formatter.write_str("Cpuid"),
+        }
+    }
+}
+
 /// Writes address, number and type; the contents would fill screens.
 impl fmt::Debug for PageRange<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -96,9 +96,9 @@ impl GuestFeatures {
     ///
     /// # Errors
     ///
-    /// [`InvalidFeatures`] without the SNP bit (bit 0): such a guest has no SNP digest.
+    /// [`InvalidFeatures::WithoutSnp`] without the SNP bit (bit 0): such a guest has no SNP digest.
     pub const fn from_bits(bits: u64) -> Result<Self, InvalidFeatures> {
-        if bits & 1 == 0 { Err(InvalidFeatures { bits }) } else { Ok(Self(bits)) }
+        if bits & 1 == 0 { Err(InvalidFeatures::WithoutSnp { bits }) } else { Ok(Self(bits)) }
     }
 
     /// The word of SEV_FEATURES.
@@ -108,12 +108,44 @@ impl GuestFeatures {
     }
 }
 
-/// SEV features without SNP.
+impl FromStr for GuestFeatures {
+    type Err = InvalidFeatures;
+
+    /// Reads hexadecimal digits, with or without `0x`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.strip_prefix("0x").unwrap_or(text);
+        // from_str_radix would take a sign.
+        if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(InvalidFeatures::Text { text: text.to_owned() });
+        }
+        let bits = u64::from_str_radix(digits, 16)
+            .map_err(|_| InvalidFeatures::Text { text: text.to_owned() })?;
+        Self::from_bits(bits)
+    }
+}
+
+impl fmt::Display for GuestFeatures {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:#x}", self.0)
+    }
+}
+
+/// Why there are no such SEV features.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the guest features {bits:#x} lack bit 0, SNP")]
-pub struct InvalidFeatures {
-    /// The refused word.
-    pub bits: u64,
+#[non_exhaustive]
+pub enum InvalidFeatures {
+    /// SNP is not among them.
+    #[error("the guest features {bits:#x} lack bit 0, SNP")]
+    WithoutSnp {
+        /// The refused word.
+        bits: u64,
+    },
+    /// The text is no number of 64 bits.
+    #[error("{text:?} is no hexadecimal number of 64 bits")]
+    Text {
+        /// The refused text.
+        text: String,
+    },
 }
 
 const NAPLES: u32 = 0x80_0f12;
@@ -142,7 +174,20 @@ mod tests {
 
     #[test]
     fn refuses_features_without_snp() {
-        assert_eq!(GuestFeatures::from_bits(0x20), Err(InvalidFeatures { bits: 0x20 }));
+        assert_eq!(GuestFeatures::from_bits(0x20), Err(InvalidFeatures::WithoutSnp { bits: 0x20 }));
         assert_eq!(GuestFeatures::from_bits(0x21), Ok(GuestFeatures::SNP_DEBUG_SWAP));
+    }
+
+    #[test]
+    fn reads_hexadecimal_digits_only() {
+        assert_eq!("0x21".parse(), Ok(GuestFeatures::SNP_DEBUG_SWAP));
+        assert_eq!("21".parse(), Ok(GuestFeatures::SNP_DEBUG_SWAP));
+        assert_eq!(GuestFeatures::SNP_DEBUG_SWAP.to_string(), "0x21");
+        for text in ["", "0x", "+1", "0x-1", "1 ", "1_0001", "10000000000000001", "0xg1"] {
+            let refused = Err(InvalidFeatures::Text { text: text.to_owned() });
+            assert_eq!(text.parse::<GuestFeatures>(), refused);
+        }
+        let refused = Err(InvalidFeatures::WithoutSnp { bits: 0x20 });
+        assert_eq!("20".parse::<GuestFeatures>(), refused);
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Sources: EDK II, `OvmfPkg/IntelTdx` and `SecurityPkg/Library/DxeTpmMeasureBootLib`; Linux,
 //! `drivers/firmware/efi/libstub`; TCG PC Client Platform Firmware Profile, section 10.4 (events).
-//! Hardware logs of guests on QEMU 8.2 and 9.2 cover the order and every digest that has a rule here.
+//! Logs of three guests on real hardware cover the order and every digest that has a rule here.
 
 use super::EventDigest;
 use super::Rtmr;
@@ -24,7 +24,7 @@ pub struct Event {
 /// A value, or the reason why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown<T> {
-    /// Predicted by a rule that reproduces vectors.
+    /// Predicted by a rule that reproduces vectors, or given by the caller.
     Value(T),
     /// No vector shows what the value would be, so none is given.
     NotShown(NotShown),
@@ -149,13 +149,27 @@ pub fn predict(events: &[Event]) -> Shown<Rtmr> {
     Shown::Value(register)
 }
 
-/// Which events OVMF measures.
+/// Which events OVMF measures, and into which register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OvmfGeneration {
-    /// OVMF before edk2-stable202505.
+    /// The first OVMF for TDX: the separator behind the boot option goes to RTMR 0.
+    Early,
+    /// OVMF after that and before edk2-stable202505: it goes to RTMR 1.
     Before202505,
     /// OVMF since edk2-stable202505.
     Since202505,
+}
+
+impl OvmfGeneration {
+    /// Replaces digests by the reason why they cannot be predicted.
+    fn hide(self, mut events: Vec<Event>) -> Vec<Event> {
+        if self == Self::Since202505 {
+            for event in &mut events {
+                event.digest = Shown::NotShown(NotShown::FirmwareGeneration);
+            }
+        }
+        events
+    }
 }
 
 /// The ACPI tables that the VMM passes to the firmware through fw_cfg.
@@ -255,29 +269,31 @@ pub fn rtmr0_events(inputs: &Rtmr0Inputs<'_>) -> Result<Vec<Event>, HobError> {
         event(EventName::BootOrder, Shown::Value(EventDigest::of(&[0, 0]))),
         event(EventName::BootOption, Shown::Value(boot_option)),
     ];
-    if inputs.generation == OvmfGeneration::Since202505 {
-        for event in &mut events {
-            event.digest = Shown::NotShown(NotShown::FirmwareGeneration);
-        }
+    if inputs.generation == OvmfGeneration::Early {
+        events.push(event(EventName::Separator, Shown::Value(separator())));
     }
-    Ok(events)
+    Ok(inputs.generation.hide(events))
 }
 
 /// The events of RTMR 1, in order: the kernel that the firmware starts.
 ///
-/// `kernel` is [`authenticode_digest`](super::authenticode_digest) of the bytes that the firmware
-/// got. QEMU before 10 writes into the setup header of the kernel first, at places that depend on
-/// RAM and initrd; OVMF since 2025.05 takes the file as it is.
+/// `kernel` is the digest of a [`PeImage`](casemate_boot_formats::pe::PeImage) of the bytes that the
+/// firmware got. QEMU before 10 writes into the setup header of the kernel first, at places that
+/// depend on RAM and initrd; OVMF since 2025.05 takes the file as it is.
 #[must_use]
-pub fn rtmr1_events(kernel: EventDigest) -> Vec<Event> {
+pub fn rtmr1_events(kernel: EventDigest, generation: OvmfGeneration) -> Vec<Event> {
     let text = |text: &str| Shown::Value(EventDigest::of(text.as_bytes()));
-    vec![
+    let mut events = vec![
         event(EventName::Kernel, Shown::Value(kernel)),
         event(EventName::CallingApplication, text("Calling EFI Application from Boot Option")),
-        event(EventName::Separator, Shown::Value(separator())),
-        event(EventName::ExitBootServices, text("Exit Boot Services Invocation")),
-        event(EventName::ExitedBootServices, text("Exit Boot Services Returned with Success")),
-    ]
+    ];
+    if generation != OvmfGeneration::Early {
+        events.push(event(EventName::Separator, Shown::Value(separator())));
+    }
+    events.push(event(EventName::ExitBootServices, text("Exit Boot Services Invocation")));
+    let exited = text("Exit Boot Services Returned with Success");
+    events.push(event(EventName::ExitedBootServices, exited));
+    generation.hide(events)
 }
 
 /// The events of RTMR 2, in order: what the kernel's EFI stub got.

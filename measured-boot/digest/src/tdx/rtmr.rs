@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use casemate_boot_formats::pe::PeImage;
+
 use crate::snp::sha384;
 
 /// The digest of one event, as an event log holds it and a register takes it.
@@ -14,6 +16,13 @@ impl EventDigest {
     #[must_use]
     pub fn of(data: &[u8]) -> Self {
         Self(sha384(&[data]))
+    }
+}
+
+impl From<&PeImage<'_>> for EventDigest {
+    /// The Authenticode digest of a kernel or another EFI application.
+    fn from(image: &PeImage<'_>) -> Self {
+        Self(image.sha384())
     }
 }
 
