@@ -4,6 +4,8 @@
 //! Programs that Debian would start as services (containerd, the registry) or that clash with other
 //! packages (runc) are unpacked below the build folder and not installed.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -58,6 +60,9 @@ pub(crate) fn run(steps: &Steps, scope: Scope) -> anyhow::Result<()> {
             })?;
         }
     }
+    if scope == Scope::Test {
+        fetch_newer_qemu(steps, &lists)?;
+    }
     let inputs = step::build_folder().join("inputs");
     steps.step("fetch the guest's kernel and firmware", || guest_inputs(&inputs))?;
     if scope == Scope::Test && !step::build_folder().join("venv/bin/sev-snp-measure").exists() {
@@ -85,6 +90,28 @@ fn guest_inputs(folder: &Path) -> anyhow::Result<()> {
         }
         Err(error) => Err(error).context("fetch the inputs"),
     }
+}
+
+/// The QEMU whose parser knows TDX. It needs a newer C library than Debian 12 has, so it comes with
+/// all its libraries and is started by the loader among them.
+fn fetch_newer_qemu(steps: &Steps, lists: &Path) -> anyhow::Result<()> {
+    let place = step::build_folder().join("tools-qemu-11");
+    let packages = ["qemu-system-x86"];
+    if is_complete(&place, &packages) {
+        return Ok(());
+    }
+    steps.step("fetch QEMU 11 with its libraries (sid)", || {
+        let archive = Archive::open(&lists.join("sid"), &["sid"])?;
+        archive.unpack_with_dependencies("qemu-system-x86", &place)?;
+        let program = place.join("qemu-system-x86_64");
+        std::fs::write(&program, NEWER_QEMU).context("write the start script of QEMU")?;
+        std::fs::set_permissions(&program, Permissions::from_mode(0o755))
+            .context("make the start script of QEMU executable")?;
+        let mut version = Command::new(&program);
+        version.arg("--version");
+        quiet(version).context("the unpacked QEMU does not start")?;
+        mark_complete(&place, &packages)
+    })
 }
 
 fn apt(args: &[&str]) -> anyhow::Result<()> {
@@ -128,6 +155,14 @@ fn mark_complete(place: &Path, packages: &[&str]) -> anyhow::Result<()> {
 }
 
 const STAMP: &str = ".unpacked";
+
+/// Starts the unpacked QEMU with its own loader, libraries and firmware files.
+const NEWER_QEMU: &str = "\
+#!/bin/sh
+here=$(dirname -- \"$(readlink -f -- \"$0\")\")
+exec \"$here/usr/lib64/ld-linux-x86-64.so.2\" --library-path \"$here/usr/lib/x86_64-linux-gnu\" \\
+    \"$here/usr/bin/qemu-system-x86_64\" -L \"$here/usr/share/qemu\" -L \"$here/usr/share/seabios\" \"$@\"
+";
 
 const PACKAGES: &[&str] = &[
     "build-essential",

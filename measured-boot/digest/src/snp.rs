@@ -43,3 +43,4 @@ pub use vmsa::VcpuState;
 pub use vmsa::fold_vcpus;
 
 pub(crate) use fold::sha384;
+pub(crate) use sections::section_ranges;

@@ -25,6 +25,9 @@ use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
 use casemate_vmm::Acceleration;
 use casemate_vmm::MemoryMib;
+use casemate_vmm::SnpOptions;
+use casemate_vmm::SnpPolicy;
+use casemate_vmm::TdxOptions;
 use casemate_vmm::Tee;
 use casemate_vmm::VcpuCount;
 use serde::Deserialize;
@@ -95,7 +98,6 @@ impl Config {
         let file: ConfigFile = toml::from_str(text)
             .map_err(|error| ConfigError::Syntax { reason: error.message().replace('\n', " ") })?;
         let tee = tee(&file)?;
-        let value = |source: casemate_vmm::ConfigError| ConfigError::Value { source };
         Ok(Self {
             tee,
             guest_image: absolute("guest_image", file.guest_image)?,
@@ -142,7 +144,7 @@ pub enum ConfigError {
         /// What the parser said, one line.
         reason: String,
     },
-    /// A number is out of its range.
+    /// A value is not allowed.
     #[error("{source}")]
     Value {
         /// Which and why.
@@ -159,6 +161,12 @@ pub enum ConfigError {
     Deadline {
         /// The key.
         key: &'static str,
+    },
+    /// A table of one TEE's options with another TEE.
+    #[error("the table [{table}] belongs to tee = \"{table}\"")]
+    OtherTee {
+        /// The table.
+        table: &'static str,
     },
     /// `tee = "sim"` without its socket, or the socket with another TEE.
     #[error("tee_sim_socket belongs to tee = \"sim\" and to it alone")]
@@ -183,8 +191,28 @@ struct ConfigFile {
     acceleration: Option<AccelerationKey>,
     console_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
+    snp: Option<SnpFile>,
+    tdx: Option<TdxFile>,
     #[serde(default)]
     deadlines: DeadlinesFile,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SnpFile {
+    policy: Option<u64>,
+    #[serde(default)]
+    require_id_block: bool,
+    #[serde(default)]
+    vcek_disabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TdxFile {
+    mr_owner: Option<String>,
+    mr_owner_config: Option<String>,
+    quote_socket: Option<String>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -214,12 +242,45 @@ struct DeadlinesFile {
 }
 
 fn tee(file: &ConfigFile) -> Result<Tee, ConfigError> {
+    if file.snp.is_some() && !matches!(file.tee, TeeKey::Snp) {
+        return Err(ConfigError::OtherTee { table: "snp" });
+    }
+    if file.tdx.is_some() && !matches!(file.tee, TeeKey::Tdx) {
+        return Err(ConfigError::OtherTee { table: "tdx" });
+    }
     match (file.tee, file.tee_sim_socket.clone()) {
-        (TeeKey::Snp, None) => Ok(Tee::Snp),
-        (TeeKey::Tdx, None) => Ok(Tee::Tdx),
+        (TeeKey::Snp, None) => {
+            file.snp.as_ref().map_or(Ok(SnpOptions::default()), snp).map(Tee::Snp)
+        }
+        (TeeKey::Tdx, None) => {
+            file.tdx.as_ref().map_or(Ok(TdxOptions::default()), tdx).map(Tee::Tdx)
+        }
         (TeeKey::Sim, Some(socket)) => Ok(Tee::Sim { socket: absolute("tee_sim_socket", socket)? }),
         _ => Err(ConfigError::SimSocket),
     }
+}
+
+fn snp(file: &SnpFile) -> Result<SnpOptions, ConfigError> {
+    let policy = file.policy.map(SnpPolicy::new).transpose().map_err(value)?;
+    Ok(SnpOptions {
+        policy: policy.unwrap_or_default(),
+        require_id_block: file.require_id_block,
+        vcek_disabled: file.vcek_disabled,
+    })
+}
+
+fn tdx(file: &TdxFile) -> Result<TdxOptions, ConfigError> {
+    let owner = |text: &Option<String>| text.as_deref().map(str::parse).transpose().map_err(value);
+    let quote_socket = file.quote_socket.as_deref().map(str::parse).transpose().map_err(value)?;
+    Ok(TdxOptions {
+        mr_owner: owner(&file.mr_owner)?.unwrap_or_default(),
+        mr_owner_config: owner(&file.mr_owner_config)?.unwrap_or_default(),
+        quote_socket: quote_socket.unwrap_or_default(),
+    })
+}
+
+fn value(source: casemate_vmm::ConfigError) -> ConfigError {
+    ConfigError::Value { source }
 }
 
 fn deadlines(file: &DeadlinesFile) -> Result<Deadlines, ConfigError> {
@@ -257,6 +318,9 @@ const DEFAULT_MEMORY_MIB: u32 = 512;
 
 #[cfg(test)]
 mod tests {
+    use casemate_vmm::OwnerId;
+    use casemate_vmm::QuoteSocket;
+
     use super::*;
 
     const SNP: &str = "tee = 'snp'\nguest_image = '/g'\n";
@@ -268,7 +332,7 @@ mod tests {
     #[test]
     fn the_least_is_a_tee_and_an_image() {
         let config = parse("").unwrap();
-        assert_eq!(config.tee, Tee::Snp);
+        assert_eq!(config.tee, Tee::Snp(SnpOptions::default()));
         assert_eq!(config.state_dir, Path::new("/run/casemate"));
         assert_eq!(config.memory.get(), 512);
         assert_eq!(config.deadlines.create, Duration::from_secs(110));
@@ -307,6 +371,54 @@ mod tests {
         let zero = parse("[deadlines]\nboot_s = 0");
         assert!(matches!(zero, Err(ConfigError::Deadline { key: "boot_s" })));
         assert!(matches!(parse("[deadlines]\nstop_s = 86401"), Err(ConfigError::Deadline { .. })));
+    }
+
+    #[test]
+    fn takes_the_options_of_snp() {
+        let config =
+            parse("[snp]\npolicy = 0x20000\nrequire_id_block = true\nvcek_disabled = true")
+                .unwrap();
+        let policy = SnpPolicy::new(0x2_0000).unwrap();
+        let options = SnpOptions { policy, require_id_block: true, vcek_disabled: true };
+        assert_eq!(config.tee, Tee::Snp(options));
+        // A guest that the host may debug.
+        assert!(matches!(parse("[snp]\npolicy = 0xb0000"), Err(ConfigError::Value { .. })));
+        assert!(matches!(parse("[snp]\npolicy = -1"), Err(ConfigError::Syntax { .. })));
+        assert!(matches!(parse("[snp]\nid_block = 'f'"), Err(ConfigError::Syntax { .. })));
+    }
+
+    #[test]
+    fn takes_the_options_of_tdx() {
+        let parse = |more: &str| Config::parse(&format!("tee = 'tdx'\nguest_image = '/g'\n{more}"));
+        assert_eq!(parse("").unwrap().tee, Tee::Tdx(TdxOptions::default()));
+        let owner = "0a".repeat(48);
+        let config = parse(&format!(
+            "[tdx]\nmr_owner = '{owner}'\nmr_owner_config = '{owner}'\n\
+             quote_socket = 'unix:/run/qgs.sock'"
+        ));
+        let owner = OwnerId([10; 48]);
+        let options = TdxOptions {
+            mr_owner: owner,
+            mr_owner_config: owner,
+            quote_socket: QuoteSocket::Unix("/run/qgs.sock".into()),
+        };
+        assert_eq!(config.unwrap().tee, Tee::Tdx(options));
+        for bad in ["mr_owner = 'ab'", "mr_owner_config = ''", "quote_socket = '/run/qgs.sock'"] {
+            assert!(matches!(parse(&format!("[tdx]\n{bad}")), Err(ConfigError::Value { .. })));
+        }
+        assert!(matches!(parse("[tdx]\nattributes = 1"), Err(ConfigError::Syntax { .. })));
+    }
+
+    #[test]
+    fn options_of_another_tee_are_not_ignored() {
+        let tdx = parse("[tdx]\nquote_socket = 'vsock:2:4050'");
+        assert!(matches!(tdx, Err(ConfigError::OtherTee { table: "tdx" })));
+        for other in ["tdx", "sim"] {
+            let text =
+                format!("tee = '{other}'\nguest_image = '/g'\n[snp]\nrequire_id_block = true");
+            let refused = Config::parse(&text);
+            assert!(matches!(refused, Err(ConfigError::OtherTee { table: "snp" })), "{refused:?}");
+        }
     }
 
     #[test]

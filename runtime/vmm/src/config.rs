@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a VM shall be, in types that cannot hold a bad state.
 
+mod tee;
+
 use std::fmt;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use casemate_launch_digest::InitdataDigest;
+
+pub use tee::{OwnerId, QuoteSocket, SnpOptions, SnpPolicy, TdxOptions, Tee, TeeKind};
 
 /// A VM to launch.
 #[derive(Debug, Clone)]
@@ -16,12 +23,12 @@ pub struct VmConfig {
     pub vcpus: VcpuCount,
     /// Guest memory.
     pub memory: MemoryMib,
-    /// Folder with `firmware.fd`, `kernel`, `initramfs`, `cmdline.txt` and `cmdline-smp.txt`.
+    /// Folder of the guest image: see [`GuestImage`](crate::GuestImage).
     pub guest_image: PathBuf,
     /// File that the guest sees as the read-only disk with serial `casemate-initdata`.
     pub initdata: Option<PathBuf>,
-    /// HOST_DATA (SNP) or, padded with zeros, MRCONFIGID (TDX): the digest of the initdata.
-    pub host_data: HostData,
+    /// What the launch binds into every report: as HOST_DATA of SNP or MRCONFIGID of TDX.
+    pub initdata_digest: InitdataDigest,
     /// Network namespace and interfaces; none means a VM without network.
     pub network: Option<Network>,
     /// Private folder of this VM for sockets and files; must exist, mode 0700.
@@ -34,31 +41,6 @@ pub struct VmConfig {
     pub acceleration: Option<Acceleration>,
     /// File for the guest's serial console, for debugging: a production guest writes nothing there.
     pub console: Option<PathBuf>,
-}
-
-/// The TEE that must protect a VM. There is no value for a VM without one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tee {
-    /// AMD SEV-SNP.
-    Snp,
-    /// Intel TDX.
-    Tdx,
-    /// The software PSP of a development installation.
-    Sim {
-        /// Socket of `casemate-tee-sim serve`.
-        socket: PathBuf,
-    },
-}
-
-/// Names a [`Tee`] in messages and configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TeeKind {
-    /// AMD SEV-SNP.
-    Snp,
-    /// Intel TDX.
-    Tdx,
-    /// The software PSP.
-    Sim,
 }
 
 /// What executes the guest's instructions.
@@ -94,17 +76,13 @@ pub struct Nic {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct MacAddress(pub [u8; 6]);
 
-/// The 32 bytes that the launch binds into every report.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct HostData(pub [u8; 32]);
-
 /// Name of a VM: letters, digits, `-`, `_`, `.`; at most 128.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmName(String);
 
 /// Number of vCPUs, 1 to [`VcpuCount::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct VcpuCount(u16);
+pub struct VcpuCount(NonZeroU16);
 
 /// Guest memory in MiB, [`MemoryMib::MIN`] to [`MemoryMib::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,11 +124,32 @@ pub enum ConfigError {
         /// The name.
         name: String,
     },
+    /// An identity of a TD's owner is not 96 hexadecimal digits.
+    #[error("an owner of a TD is 96 hexadecimal digits, not {digits} bytes of other text")]
+    OwnerId {
+        /// Length of the text in bytes.
+        digits: usize,
+    },
     /// A path cannot be handed to QEMU.
     #[error("path {path:?} is not absolute UTF-8 text without control characters")]
     Path {
         /// The path.
         path: PathBuf,
+    },
+    /// The address of the quote generation service is malformed.
+    #[error("{text:?} is neither unix:/absolute/path nor vsock:CID:PORT")]
+    QuoteSocket {
+        /// The text.
+        text: String,
+    },
+    /// An SNP guest policy that the PSP would refuse or that lets the host into the guest.
+    #[error(
+        "{bits:#x} is no SNP guest policy to run with: bit 17 must be one, and bits 18 (migration \
+         agent), 19 (debugging), 26 and above zero"
+    )]
+    SnpPolicy {
+        /// The policy's word.
+        bits: u64,
     },
     /// A path is too long for a socket.
     #[error("socket path {path:?} is longer than {cap} bytes")]
@@ -204,7 +203,7 @@ impl VcpuCount {
     /// More would need an interrupt remapping unit.
     pub const MAX: u16 = 240;
     /// One.
-    pub const ONE: Self = Self(1);
+    pub const ONE: Self = Self(NonZeroU16::MIN);
 
     /// Takes a count.
     ///
@@ -212,8 +211,8 @@ impl VcpuCount {
     ///
     /// [`ConfigError::Vcpus`].
     pub fn new(count: u32) -> Result<Self, ConfigError> {
-        match u16::try_from(count) {
-            Ok(n) if (1..=Self::MAX).contains(&n) => Ok(Self(n)),
+        match u16::try_from(count).map(NonZeroU16::new) {
+            Ok(Some(n)) if n.get() <= Self::MAX => Ok(Self(n)),
             _ => Err(ConfigError::Vcpus { count }),
         }
     }
@@ -221,6 +220,12 @@ impl VcpuCount {
     /// The count.
     #[must_use]
     pub const fn get(self) -> u16 {
+        self.0.get()
+    }
+
+    /// The count as a type that has no zero.
+    #[must_use]
+    pub const fn non_zero(self) -> NonZeroU16 {
         self.0
     }
 }
@@ -315,40 +320,6 @@ impl fmt::Display for MacAddress {
 impl fmt::Debug for MacAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for HostData {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for HostData {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Tee {
-    /// Its name.
-    #[must_use]
-    pub const fn kind(&self) -> TeeKind {
-        match self {
-            Self::Snp => TeeKind::Snp,
-            Self::Tdx => TeeKind::Tdx,
-            Self::Sim { .. } => TeeKind::Sim,
-        }
-    }
-}
-
-impl fmt::Display for TeeKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Snp => "snp",
-            Self::Tdx => "tdx",
-            Self::Sim => "sim",
-        })
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use casemate_agent_api::Code;
 
 use crate::config::{ConfigError, TeeKind};
+use crate::qemu::MeasureError;
 use crate::qmp::QmpError;
 
 /// Why a VM could not be launched or reached.
@@ -59,6 +60,15 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The guest image cannot be launched so that its measurement means something (E1).
+    #[error("a launch of the guest image is refused for {file:?}")]
+    Measure {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<MeasureError>,
+    },
     /// The software PSP refused the VM or broke the protocol.
     #[error("the software PSP refused the launch: {reason}")]
     Psp {
@@ -92,7 +102,7 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::Config(_) | Self::GuestImage { .. } => Code::ConfigInvalid,
+            Self::Config(_) | Self::GuestImage { .. } | Self::Measure { .. } => Code::ConfigInvalid,
             Self::TeeMissing { .. } => Code::TeeMissing,
             Self::AgentSocket { .. } => Code::VmDied,
             Self::Deadline { .. }

@@ -5,14 +5,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use casemate_boot_formats::ovmf::{MAX_FIRMWARE_SIZE, Ovmf};
 use casemate_boot_formats::sev_hashes::{KernelHashes, MAX_COMMAND_LINE};
 
 use crate::config::VcpuCount;
 use crate::error::Error;
 
 /// A folder with `firmware.fd`, `kernel`, `initramfs`, `cmdline.txt` and, for guests with several
-/// vCPUs, `cmdline-smp.txt`.
+/// vCPUs, `cmdline-smp.txt`; for SNP perhaps `id-block-N.bin` and `id-auth-N.bin`, where N is the
+/// number of vCPUs: the launch digest in an ID block depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestImage {
     /// The firmware.
@@ -23,14 +23,10 @@ pub struct GuestImage {
     pub initramfs: PathBuf,
     /// The kernel command line, printable ASCII.
     pub cmdline: String,
-}
-
-/// The SEV kernel-hashes table and where the firmware looks for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HashTable {
-    pub(crate) address: u64,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) firmware_size: u64,
+    /// Where the SNP ID block for this number of vCPUs is, if there is one: 96 bytes.
+    pub id_block: PathBuf,
+    /// Where its authentication is, if there is one: 4096 bytes.
+    pub id_auth: PathBuf,
 }
 
 impl GuestImage {
@@ -46,6 +42,8 @@ impl GuestImage {
             kernel: folder.join("kernel"),
             initramfs: folder.join("initramfs"),
             cmdline: read_cmdline(&folder.join(cmdline))?,
+            id_block: folder.join(format!("id-block-{}.bin", vcpus.get())),
+            id_auth: folder.join(format!("id-auth-{}.bin", vcpus.get())),
         };
         for file in [&image.firmware, &image.kernel, &image.initramfs] {
             open(file)?;
@@ -53,23 +51,17 @@ impl GuestImage {
         Ok(image)
     }
 
-    /// The table that makes the firmware accept exactly these files.
-    pub(crate) fn hash_table(&self) -> Result<HashTable, Error> {
-        let firmware = read_capped(&self.firmware, MAX_FIRMWARE_SIZE)?;
-        let refuse = |path: &Path, reason: String| Error::GuestImage { path: path.into(), reason };
-        let ovmf =
-            Ovmf::parse(&firmware).map_err(|error| refuse(&self.firmware, error.to_string()))?;
-        let address =
-            ovmf.hash_table_address().map_err(|error| refuse(&self.firmware, error.to_string()))?;
-        let of_cmdline = KernelHashes::of(&[], &[], self.cmdline.as_bytes())
-            .map_err(|error| refuse(&self.kernel, error.to_string()))?;
-        let hashes = KernelHashes {
+    /// The digests that the firmware must demand. Kernel and initial file system are streamed, so
+    /// that the shim never holds them in memory.
+    pub(crate) fn kernel_hashes(&self) -> Result<KernelHashes, Error> {
+        let of_cmdline = KernelHashes::of(&[], &[], self.cmdline.as_bytes()).map_err(|error| {
+            Error::Measure { file: self.kernel.clone(), source: Box::new(error.into()) }
+        })?;
+        Ok(KernelHashes {
             kernel: sha256_of_file(&self.kernel)?,
             initrd: sha256_of_file(&self.initramfs)?,
             ..of_cmdline
-        };
-        let bytes = hashes.to_table().to_vec();
-        Ok(HashTable { address, bytes, firmware_size: ovmf.image_size() })
+        })
     }
 }
 
@@ -85,7 +77,16 @@ fn read_cmdline(path: &Path) -> Result<String, Error> {
     }
 }
 
-fn read_capped(path: &Path, cap: usize) -> Result<Vec<u8>, Error> {
+/// Reads a file that may be missing.
+pub(crate) fn read_optional(path: &Path, cap: usize) -> Result<Option<Vec<u8>>, Error> {
+    match read_capped(path, cap) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn read_capped(path: &Path, cap: usize) -> Result<Vec<u8>, Error> {
     let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
     open(path)?.take(limit).read_to_end(&mut bytes).map_err(|source| Error::File {
@@ -100,7 +101,6 @@ fn read_capped(path: &Path, cap: usize) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Streams, so that the shim never holds kernel and initramfs in memory.
 fn sha256_of_file(path: &Path) -> Result<[u8; 32], Error> {
     let mut file = open(path)?;
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
@@ -176,21 +176,11 @@ mod tests {
     }
 
     #[test]
-    fn firmware_without_a_place_for_the_table_is_refused() {
-        // E1: such firmware would boot any kernel.
-        let folder = folder(b"quiet");
-        std::fs::write(folder.path().join("firmware.fd"), vec![0; 8192]).unwrap();
-        let error = open(folder.path()).unwrap().hash_table().unwrap_err();
-        assert!(matches!(error, Error::GuestImage { .. }), "{error}");
-    }
-
-    #[test]
     fn hashes_files_in_pieces_as_the_table_demands() {
         let folder = folder(b"quiet");
         let kernel = vec![7; 200_000];
         std::fs::write(folder.path().join("kernel"), &kernel).unwrap();
         let hashes = KernelHashes::of(&kernel, b"initramfs", b"quiet").unwrap();
-        assert_eq!(sha256_of_file(&folder.path().join("kernel")).unwrap(), hashes.kernel);
-        assert_eq!(sha256_of_file(&folder.path().join("initramfs")).unwrap(), hashes.initrd);
+        assert_eq!(open(folder.path()).unwrap().kernel_hashes().unwrap(), hashes);
     }
 }

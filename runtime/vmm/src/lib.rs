@@ -14,7 +14,9 @@
 //! # Example
 //!
 //! ```no_run
-//! use casemate_vmm::{HostData, MemoryMib, QemuVmm, Tee, VcpuCount, Vm, VmConfig, VmName, Vmm};
+//! use casemate_vmm::{
+//!     InitdataDigest, MemoryMib, QemuVmm, Tee, VcpuCount, Vm, VmConfig, VmName, Vmm,
+//! };
 //!
 //! # async fn launch() -> Result<(), casemate_vmm::Error> {
 //! let config = VmConfig {
@@ -24,7 +26,7 @@
 //!     memory: MemoryMib::new(512)?,
 //!     guest_image: "/usr/share/casemate/guest-sim".into(),
 //!     initdata: Some("/run/casemate/sandbox-1/initdata.img".into()),
-//!     host_data: HostData([0; 32]),
+//!     initdata_digest: InitdataDigest::Sha256([0; 32]),
 //!     network: None,
 //!     runtime_dir: "/run/casemate/sandbox-1".into(),
 //!     cgroups: Vec::new(),
@@ -46,6 +48,8 @@
 //! - The VMM dies with the process that launched it.
 //! - The launch parameters (host data, policy, vCPU model) are fixed before the guest's first
 //!   instruction; nothing in [`Vm`] changes them.
+//! - Nothing starts whose measurement this crate can see to be useless or refused: firmware that
+//!   would boot any kernel (E1), an ID block for another launch.
 //! - `unsafe` stands in the module `spawn` alone.
 
 mod config;
@@ -58,11 +62,12 @@ pub mod qmp;
 mod spawn;
 mod vm;
 
+pub use casemate_launch_digest::InitdataDigest;
 pub use config::{
-    Acceleration, ConfigError, HostData, MacAddress, MemoryMib, Network, Nic, Tee, TeeKind,
-    VcpuCount, VmConfig, VmName,
+    Acceleration, ConfigError, MacAddress, MemoryMib, Network, Nic, OwnerId, QuoteSocket,
+    SnpOptions, SnpPolicy, TdxOptions, Tee, TeeKind, VcpuCount, VmConfig, VmName,
 };
 pub use error::Error;
 pub use image::GuestImage;
-pub use qemu::QemuVmm;
+pub use qemu::{MeasureError, QemuVmm};
 pub use vm::{Exit, LaunchDigest, Vm, Vmm};

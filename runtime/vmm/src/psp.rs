@@ -7,13 +7,14 @@
 use std::io;
 use std::path::Path;
 
+use casemate_launch_digest::InitdataDigest;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use crate::config::{HostData, TeeKind};
+use crate::config::{SnpPolicy, TeeKind};
 use crate::error::Error;
-use crate::qemu::{SNP_POLICY, Sockets};
+use crate::qemu::Sockets;
 use crate::qmp::one_line;
 use crate::vm::LaunchDigest;
 
@@ -62,15 +63,15 @@ pub(crate) async fn launch(
     connection: UnixStream,
     sockets: &Sockets,
     firmware_bytes: u64,
-    host_data: &HostData,
+    initdata: &InitdataDigest,
 ) -> Result<PspSession, Error> {
     let request = Request {
         launch: Launch {
             qmp: &sockets.psp_control,
             psp: &sockets.psp,
             firmware_bytes,
-            host_data: host_data.to_string(),
-            policy: SNP_POLICY,
+            host_data: hex::encode(initdata.host_data().0),
+            policy: SnpPolicy::default().get().bits(),
         },
     };
     let mut connection = BufReader::new(connection);

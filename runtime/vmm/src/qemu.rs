@@ -2,6 +2,7 @@
 //! The QEMU driver.
 
 mod command_line;
+mod measured;
 mod monitor;
 
 use std::io::Write;
@@ -15,16 +16,18 @@ use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-pub use command_line::{Platform, SNP_POLICY, Sockets, command_line};
+pub use command_line::{CPU_MODEL, Platform, SnpHost, Sockets, command_line};
+pub use measured::MeasureError;
 
-use crate::config::{Acceleration, Tee, VmConfig};
+use crate::config::{Acceleration, SnpOptions, Tee, VmConfig};
 use crate::error::Error;
-use crate::image::{GuestImage, HashTable};
+use crate::image::GuestImage;
 use crate::probe;
 use crate::psp::{self, PspSession};
 use crate::qmp::{Qmp, QmpError};
 use crate::spawn::{Child, Handle, Plan, SpawnError};
 use crate::vm::{Exit, LaunchDigest, Vm, Vmm};
+use measured::SnpImage;
 use monitor::Monitor;
 
 /// Starts VMs with QEMU.
@@ -55,21 +58,41 @@ impl QemuVmm {
 
     async fn prepare(&self, config: &VmConfig) -> Result<Prepared, Error> {
         // E21: what the TEE needs is checked before anything starts.
-        let (hardware, psp) = match &config.tee {
-            Tee::Snp => (Some(probe::snp()?), None),
-            Tee::Tdx => (Some(probe::tdx()?), None),
-            Tee::Sim { socket } => (None, Some(psp::connect(socket).await?)),
-        };
-        let image = GuestImage::open(&config.guest_image, config.vcpus)?;
-        if let Some(platform) = hardware {
-            return Ok(Prepared { image, platform, firmware_size: 0, psp });
+        match &config.tee {
+            Tee::Snp(options) => {
+                let host = probe::snp()?;
+                let image = GuestImage::open(&config.guest_image, config.vcpus)?;
+                let SnpImage { identity, .. } =
+                    measured::snp(&image, config.vcpus, options, &config.initdata_digest)?;
+                let platform = Platform::Snp { host, options: *options, identity };
+                Ok(Prepared { image, platform, firmware_size: 0, psp: None })
+            }
+            Tee::Tdx(options) => {
+                probe::tdx()?;
+                let image = GuestImage::open(&config.guest_image, config.vcpus)?;
+                measured::tdx(&image)?;
+                let platform = Platform::Tdx(options.clone());
+                Ok(Prepared { image, platform, firmware_size: 0, psp: None })
+            }
+            Tee::Sim { socket } => {
+                let psp = psp::connect(socket).await?;
+                self.prepare_sim(config, psp).await
+            }
         }
+    }
+
+    /// The software PSP takes no ID block; the image's own is checked all the same, so that an image
+    /// which hardware would refuse is refused here too.
+    async fn prepare_sim(&self, config: &VmConfig, psp: UnixStream) -> Result<Prepared, Error> {
+        let image = GuestImage::open(&config.guest_image, config.vcpus)?;
+        let options = SnpOptions::default();
+        let SnpImage { hash_table, hash_table_address, firmware_size, .. } =
+            measured::snp(&image, config.vcpus, &options, &config.initdata_digest)?;
         let acceleration = self.acceleration(config, &image).await;
-        let HashTable { address, bytes, firmware_size } = image.hash_table()?;
-        let hash_table = config.runtime_dir.join("sev-hashes.bin");
-        write_private(&hash_table, &bytes)?;
-        let platform = Platform::Sim { acceleration, hash_table, hash_table_address: address };
-        Ok(Prepared { image, platform, firmware_size, psp })
+        let file = config.runtime_dir.join("sev-hashes.bin");
+        write_private(&file, &hash_table)?;
+        let platform = Platform::Sim { acceleration, hash_table: file, hash_table_address };
+        Ok(Prepared { image, platform, firmware_size, psp: Some(psp) })
     }
 }
 
@@ -124,7 +147,7 @@ async fn start(
     let psp = match prepared.psp {
         Some(connection) => {
             let size = prepared.firmware_size;
-            let launch = psp::launch(connection, &sockets, size, &config.host_data);
+            let launch = psp::launch(connection, &sockets, size, &config.initdata_digest);
             match timeout(PSP_LIMIT, launch).await {
                 Ok(session) => Some(session?),
                 Err(_) => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The generated command lines against the installed QEMU, and the life of a QEMU process.
+//! The life of a QEMU process.
 //!
 //! Needs `qemu-system-x86_64`; no KVM, and root in one test. Guests never run code here: their memory holds
 //! zeros and the tests look at QEMU itself.
@@ -12,100 +12,21 @@
     reason = "a test may panic"
 )]
 
+mod fixtures;
+
 use std::io::BufRead as _;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use casemate_agent_api::Code;
 use casemate_vmm::probe::{acceleration, runs_kernel};
-use casemate_vmm::qemu::{Platform, Sockets, command_line};
-use casemate_vmm::qmp::Qmp;
 use casemate_vmm::{
-    Acceleration, Error, Exit, GuestImage, HostData, MemoryMib, Network, Nic, QemuVmm, Tee,
-    VcpuCount, VmConfig, VmName, Vmm,
+    Acceleration, Error, Exit, Network, Nic, QemuVmm, SnpOptions, TdxOptions, Tee, VmConfig, Vmm,
 };
+use fixtures::{Folder, qemu};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-
-/// QEMU takes every option of the simulated line: it comes up, paused.
-#[tokio::test]
-async fn qemu_accepts_the_simulated_line() {
-    let Some(qemu) = qemu() else { return };
-    let folder = Folder::new();
-    let mut config = folder.config(&qemu);
-    config.console = Some(folder.path("console.log"));
-    let platform = folder.sim();
-    let line = command_line(&config, &folder.image(), &folder.sockets(), &platform).unwrap();
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let mut child = Command::new(&qemu)
-        .args(line)
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-        .stderr(Stdio::inherit())
-        .spawn()
-        .unwrap();
-    ours.set_nonblocking(true).unwrap();
-    let ours = tokio::net::UnixStream::from_std(ours).unwrap();
-    let mut qmp = Qmp::negotiate(ours).await.unwrap();
-    assert_eq!(qmp.status().await.unwrap(), "prelaunch");
-    let vcpus = qmp.vcpu_paths().await.unwrap();
-    assert_eq!(vcpus.len(), 2);
-    assert_eq!(qmp.property(&vcpus[0], "type").await.unwrap(), "EPYC-v4-x86_64-cpu");
-    let saved = folder.path("memory");
-    qmp.save_memory(0x81_0c00, 176, saved.to_str().unwrap()).await.unwrap();
-    assert_eq!(std::fs::read(saved).unwrap(), [0x77; 176]);
-    qmp.quit().await.unwrap();
-    assert!(child.wait().unwrap().success());
-}
-
-/// QEMU fails for the TEE's absence, not for the syntax of the SNP line.
-#[tokio::test]
-async fn qemu_parses_the_snp_line() {
-    let Some(qemu) = qemu() else { return };
-    let folder = Folder::new();
-    let platform = Platform::Snp { cbitpos: 51, reduced_phys_bits: 1 };
-    let line =
-        command_line(&folder.config(&qemu), &folder.image(), &folder.sockets(), &platform).unwrap();
-    if std::fs::read_to_string("/sys/module/kvm_amd/parameters/sev_snp").is_ok_and(|t| t == "Y\n") {
-        eprintln!("skipped: this host has SEV-SNP, the line would work");
-        return;
-    }
-    let said = refused(&qemu, &line);
-    eprintln!("{said}");
-    let absence = ["SEV", "KVM", "guest_memfd", "/dev/sev"];
-    assert!(absence.iter().any(|word| said.contains(word)), "{said}");
-    for syntax in ["Invalid parameter", "not found", "expects", "not valid", "no such property"] {
-        assert!(!said.to_lowercase().contains(&syntax.to_lowercase()), "{said}");
-    }
-    // The same parser does refuse a misspelt property: the check above can fail.
-    let misspelt: Vec<String> =
-        line.iter().map(|argument| argument.replace("host-data=", "host-dats=")).collect();
-    assert!(refused(&qemu, &misspelt).contains("host-dats"));
-    // And a HOST_DATA that is no base64 of 32 bytes.
-    let short: Vec<String> =
-        line.iter().map(|argument| argument.replace("host-data=", "host-data=AAAA")).collect();
-    assert!(refused(&qemu, &short).contains("not equal to 32"));
-}
-
-/// QEMU before 10.1 does not know TDX and says so; later ones fail for its absence.
-#[tokio::test]
-async fn qemu_parses_the_tdx_line_or_does_not_know_tdx() {
-    let Some(qemu) = qemu() else { return };
-    let folder = Folder::new();
-    let line =
-        command_line(&folder.config(&qemu), &folder.image(), &folder.sockets(), &Platform::Tdx)
-            .unwrap();
-    if std::fs::read_to_string("/sys/module/kvm_intel/parameters/tdx").is_ok_and(|t| t == "Y\n") {
-        eprintln!("skipped: this host has TDX, the line would work");
-        return;
-    }
-    let said = refused(&qemu, &line);
-    let absence = ["'tdx-guest'", "TDX", "tdx", "KVM", "kvm"];
-    assert!(absence.iter().any(|word| said.contains(word)), "{said}");
-    for syntax in ["Invalid parameter '", "is unexpected", "expects"] {
-        assert!(!said.contains(syntax), "{said}");
-    }
-}
 
 /// E21: a TEE that is not there is an error, and nothing is started.
 #[tokio::test]
@@ -114,8 +35,8 @@ async fn a_missing_tee_is_an_error() {
     let folder = Folder::new();
     let mut config = folder.config(&qemu);
     for (tee, parameter) in [
-        (Tee::Snp, "/sys/module/kvm_amd/parameters/sev_snp"),
-        (Tee::Tdx, "/sys/module/kvm_intel/parameters/tdx"),
+        (Tee::Snp(SnpOptions::default()), "/sys/module/kvm_amd/parameters/sev_snp"),
+        (Tee::Tdx(TdxOptions::default()), "/sys/module/kvm_intel/parameters/tdx"),
     ] {
         if std::fs::read_to_string(parameter).is_ok_and(|text| text == "Y\n") {
             continue;
@@ -127,6 +48,20 @@ async fn a_missing_tee_is_an_error() {
     config.tee = Tee::Sim { socket: folder.path("nobody.sock") };
     let error = launch_failure(&config).await;
     assert_eq!(error.code(), Code::TeeMissing, "{error}");
+}
+
+/// E1: an image that the checks refuse is refused before QEMU starts. What they refuse is tested
+/// one by one beside them.
+#[tokio::test]
+async fn a_useless_measurement_is_an_error() {
+    let Some(qemu) = qemu() else { return };
+    let folder = Folder::new();
+    std::fs::write(folder.path("id-block-2.bin"), [0; 96]).unwrap();
+    let _psp = FakePsp::start(&folder, "");
+    let error = launch_failure(&folder.config(&qemu)).await;
+    assert!(matches!(&error, Error::Measure { file, .. } if file.ends_with("id-auth-2.bin")));
+    assert_eq!(error.code(), Code::ConfigInvalid);
+    assert!(!folder.path("agent.sock").exists());
 }
 
 /// The PSP's refusal ends the launch and QEMU.
@@ -392,14 +327,6 @@ async fn launch_failure(config: &VmConfig) -> Error {
     error
 }
 
-fn refused(qemu: &Path, line: &[String]) -> String {
-    let (_ours, theirs) = UnixStream::pair().unwrap();
-    let stdin = Stdio::from(std::os::fd::OwnedFd::from(theirs));
-    let output = Command::new(qemu).args(line).stdin(stdin).output().unwrap();
-    assert!(!output.status.success(), "QEMU must not start");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
 fn alive(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
@@ -410,17 +337,6 @@ async fn gone(pid: u32) {
         assert!(tokio::time::Instant::now() < limit, "process {pid} lives on");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-fn qemu() -> Option<PathBuf> {
-    let path = PathBuf::from("/usr/bin/qemu-system-x86_64");
-    if path.exists() {
-        return Some(path);
-    }
-    let reason = "needs qemu-system-x86_64";
-    assert!(std::env::var_os("CASEMATE_REQUIRE").is_none(), "{reason}");
-    eprintln!("skipped: {reason}");
-    None
 }
 
 /// A software PSP that says what the test wants.
@@ -456,98 +372,4 @@ impl FakePsp {
     async fn ended(self) {
         tokio::time::timeout(Duration::from_secs(20), self.0).await.unwrap().unwrap();
     }
-}
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        let folder = Self(tempfile::Builder::new().prefix("vmm").tempdir_in("/tmp").unwrap());
-        std::fs::write(folder.path("firmware.fd"), firmware()).unwrap();
-        std::fs::write(folder.path("kernel"), kernel()).unwrap();
-        std::fs::write(folder.path("initramfs"), b"initramfs").unwrap();
-        for cmdline in ["cmdline.txt", "cmdline-smp.txt"] {
-            std::fs::write(folder.path(cmdline), b"quiet").unwrap();
-        }
-        std::fs::write(folder.path("initdata.img"), [0; 512]).unwrap();
-        std::fs::write(folder.path("table"), [0x77; 176]).unwrap();
-        folder
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn image(&self) -> GuestImage {
-        GuestImage::open(self.0.path(), casemate_vmm::VcpuCount::ONE).unwrap()
-    }
-
-    fn sockets(&self) -> Sockets {
-        Sockets::in_folder(self.0.path())
-    }
-
-    fn sim(&self) -> Platform {
-        Platform::Sim {
-            acceleration: Acceleration::Tcg,
-            hash_table: self.path("table"),
-            hash_table_address: 0x81_0c00,
-        }
-    }
-
-    fn config(&self, qemu: &Path) -> VmConfig {
-        VmConfig {
-            name: VmName::new("test").unwrap(),
-            tee: Tee::Sim { socket: self.path("tee-sim.sock") },
-            vcpus: VcpuCount::new(2).unwrap(),
-            memory: MemoryMib::new(256).unwrap(),
-            guest_image: self.0.path().to_owned(),
-            initdata: Some(self.path("initdata.img")),
-            host_data: HostData([0x5a; 32]),
-            network: None,
-            runtime_dir: self.0.path().to_owned(),
-            cgroups: Vec::new(),
-            qemu: qemu.to_owned(),
-            acceleration: Some(Acceleration::Tcg),
-            console: None,
-        }
-    }
-}
-
-/// What QEMU takes for a bzImage that can load a RAM disk: the setup header's magic, version 2.12.
-fn kernel() -> Vec<u8> {
-    let mut kernel = vec![0; 64 * 1024];
-    kernel[0x1f1] = 1;
-    kernel[0x202..0x208].copy_from_slice(b"HdrS\x0c\x02");
-    kernel[0x211] = 1;
-    kernel[0x22c..0x230].copy_from_slice(&0x7fff_ffff_u32.to_le_bytes());
-    kernel
-}
-
-/// The least firmware with a place for the hash table: footer table with hash table area and SEV
-/// metadata of one section. Its code is zeros.
-fn firmware() -> Vec<u8> {
-    fn guid(text: &str) -> Vec<u8> {
-        let bytes = hex::decode(text.replace('-', "")).unwrap();
-        let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
-        order.iter().map(|&at| bytes[at]).collect()
-    }
-    fn entry(data: &[u8], name: &str) -> Vec<u8> {
-        let len = u16::try_from(data.len() + 18).unwrap();
-        [data, &len.to_le_bytes(), &guid(name)].concat()
-    }
-    let words = |words: &[u32]| words.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>();
-    let metadata = [b"ASEV".as_slice(), &words(&[28, 1, 1, 0x81_0000, 0x1000, 0x10])].concat();
-    let entries = [
-        entry(&words(&[0x81_0c00, 0x400]), "7255371f-3a3b-4b04-927b-1da6efa8d454"),
-        entry(&words(&[0x200]), "dc886566-984a-4798-a75e-5585a7bf67cc"),
-    ]
-    .concat();
-    let len = u16::try_from(entries.len() + 18).unwrap();
-    let table = [entries, len.to_le_bytes().to_vec(), guid("96b582de-1fb2-45f7-baea-a366c55a082d")]
-        .concat();
-    let mut image = vec![0; 64 * 1024];
-    let end = image.len();
-    image[end - 0x200..][..metadata.len()].copy_from_slice(&metadata);
-    image[end - 32 - table.len()..end - 32].copy_from_slice(&table);
-    image
 }

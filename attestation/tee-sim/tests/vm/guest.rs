@@ -9,7 +9,7 @@ use std::time::Duration;
 use casemate_attester::CertificateTable;
 use casemate_boot_formats::sev_hashes::KernelHashes;
 use casemate_guest_image::{BuildInputs, Kind, build, inputs::DebianInputs};
-use casemate_vmm::{Acceleration, HostData, MemoryMib, Tee, VcpuCount, Vm, VmConfig, VmName};
+use casemate_vmm::{Acceleration, InitdataDigest, MemoryMib, Tee, VcpuCount, Vm, VmConfig, VmName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -88,7 +88,7 @@ impl Bench {
             memory: MemoryMib::new(512).unwrap(),
             guest_image: self.image.clone(),
             initdata: None,
-            host_data: HostData(HOST_DATA),
+            initdata_digest: InitdataDigest::Sha256(HOST_DATA),
             network: None,
             runtime_dir: self.folder("vm"),
             cgroups: Vec::new(),

@@ -4,8 +4,6 @@
 use std::borrow::Cow;
 use std::num::NonZeroU16;
 
-use casemate_boot_formats::ovmf::PAGE_SIZE;
-use casemate_boot_formats::ovmf::SectionKind;
 use casemate_boot_formats::sev_hashes::KernelHashes;
 use casemate_boot_formats::sev_hashes::KernelHashesError;
 
@@ -23,6 +21,7 @@ use crate::snp::PageRange;
 use crate::snp::SevMetadata;
 use crate::snp::SnpSteps;
 use crate::snp::VmmProfile;
+use crate::snp::section_ranges;
 
 /// Largest accepted number of ranges in a plan.
 pub const MAX_RANGES: usize = 4096;
@@ -84,30 +83,16 @@ pub(crate) fn metadata_ranges(
     hashes: Option<&KernelHashes>,
     vmm: VmmProfile,
 ) -> Result<Vec<PageRange<'static>>, PlanError> {
-    let mut hash_page = match hashes {
+    let hash_page = match hashes {
         None => None,
         Some(hashes) => {
             // E1: hashes that no measured page holds must not look measured.
             let address = metadata.hash_table_gpa().ok_or(PlanError::NoHashTable)?;
-            Some(hashes.to_page(address)?)
+            Some(Cow::Owned(hashes.to_page(address)?.to_vec()))
         }
     };
     let ordered = vmm.order(metadata.sections());
-    let range = |section: &crate::snp::Section| {
-        let count = section.size / PAGE_SIZE;
-        let contents = match section.kind {
-            SectionKind::SecMem if !vmm.zeroes_memory() => PageContents::Unmeasured(count),
-            SectionKind::SecMem | SectionKind::SvsmCallingArea => PageContents::Zero(count),
-            SectionKind::Secrets => PageContents::Secrets,
-            SectionKind::Cpuid => PageContents::Cpuid,
-            SectionKind::KernelHashes => match hash_page.take() {
-                Some(page) => PageContents::Normal(Cow::Owned(page.to_vec())),
-                None => PageContents::Zero(count),
-            },
-        };
-        Ok(PageRange::new(section.gpa, contents)?)
-    };
-    ordered.iter().map(range).collect()
+    Ok(section_ranges(&ordered, vmm.zeroes_memory(), hash_page)?)
 }
 
 /// An SNP launch: pages, virtual CPUs and parameters, in the order in which the PSP gets them.

@@ -8,16 +8,16 @@ use std::num::NonZeroU16;
 
 use casemate_boot_formats::ovmf::Ovmf;
 use casemate_boot_formats::ovmf::OvmfError;
-use casemate_boot_formats::ovmf::PAGE_SIZE;
-use casemate_boot_formats::ovmf::SectionKind;
 use casemate_boot_formats::sev_hashes::KernelHashes;
 
 use super::FoldError;
 use super::GuestFeatures;
 use super::LaunchDigest;
 use super::Pages;
+use super::SevMetadata;
 use super::VcpuType;
 use super::VmmProfile;
+use super::section_ranges;
 use crate::plan::Firmware;
 use crate::plan::PlanError;
 use crate::plan::SnpGuest;
@@ -89,26 +89,12 @@ pub fn measure_memory(
         // E1: contents that no section measures must not look measured.
         ovmf.hash_table_address()?;
     }
-    fold_sections(firmware, &ovmf, hash_page)
-}
-
-fn fold_sections(
-    firmware: &[u8],
-    ovmf: &Ovmf,
-    hash_page: Option<&[u8; 4096]>,
-) -> Result<LaunchDigest, LaunchError> {
+    let metadata = SevMetadata::from(&ovmf);
+    let hash_page = hash_page.map(|page| page.as_slice().into());
     let mut digest = LaunchDigest::new();
     digest.update(ovmf.image_address(), Pages::Normal(firmware))?;
-    for section in ovmf.sections().iter().filter(|section| section.size() > 0) {
-        let count = section.size() / PAGE_SIZE;
-        let pages = match (section.kind(), hash_page) {
-            (SectionKind::SecMem | SectionKind::SvsmCallingArea, _)
-            | (SectionKind::KernelHashes, None) => Pages::Zero(count),
-            (SectionKind::KernelHashes, Some(page)) => Pages::Normal(page),
-            (SectionKind::Secrets, _) => Pages::Secrets,
-            (SectionKind::Cpuid, _) => Pages::Cpuid,
-        };
-        digest.update(section.gpa(), pages)?;
+    for range in section_ranges(metadata.sections(), true, hash_page)? {
+        digest.fold_range(&range);
     }
     Ok(digest)
 }

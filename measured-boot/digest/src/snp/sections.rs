@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a launch needs to know of its firmware besides the image's bytes.
 
+use std::borrow::Cow;
+
 use casemate_boot_formats::ovmf::Ovmf;
 use casemate_boot_formats::ovmf::PAGE_SIZE;
 use casemate_boot_formats::ovmf::SectionKind;
 use casemate_boot_formats::sev_hashes::TABLE_SIZE;
+
+use super::FoldError;
+use super::PageContents;
+use super::PageRange;
 
 /// Largest accepted number of sections; OVMF has seven.
 pub const MAX_SECTIONS: usize = 64;
@@ -125,6 +131,30 @@ impl From<&Ovmf> for SevMetadata {
             hash_table_gpa: ovmf.hash_table_address().ok(),
         }
     }
+}
+
+/// The pages of sections, in this order. Without contents for its page, the section of the hash
+/// table holds zeros, as under QEMU's `kernel-hashes=off`.
+pub(crate) fn section_ranges<'p>(
+    sections: &[Section],
+    zeroes_memory: bool,
+    mut hash_page: Option<Cow<'p, [u8]>>,
+) -> Result<Vec<PageRange<'p>>, FoldError> {
+    let range = |section: &Section| {
+        let count = section.size / PAGE_SIZE;
+        let contents = match section.kind {
+            SectionKind::SecMem if !zeroes_memory => PageContents::Unmeasured(count),
+            SectionKind::SecMem | SectionKind::SvsmCallingArea => PageContents::Zero(count),
+            SectionKind::Secrets => PageContents::Secrets,
+            SectionKind::Cpuid => PageContents::Cpuid,
+            SectionKind::KernelHashes => match hash_page.take() {
+                Some(page) => PageContents::Normal(page),
+                None => PageContents::Zero(count),
+            },
+        };
+        PageRange::new(section.gpa, contents)
+    };
+    sections.iter().map(range).collect()
 }
 
 /// Why metadata is refused.

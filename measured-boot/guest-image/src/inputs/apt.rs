@@ -119,6 +119,35 @@ impl Apt {
         deb.map(|entry| entry.path()).ok_or(FetchError::Incomplete { path: debs })
     }
 
+    /// Downloads a package with its dependencies and unpacks all into a folder that it replaces.
+    pub(super) fn unpack_with_dependencies(
+        &self,
+        package: &str,
+        unpacked: &Path,
+    ) -> Result<(), FetchError> {
+        if unpacked.exists() {
+            fs::remove_dir_all(unpacked).map_err(FetchError::file(unpacked))?;
+        }
+        fs::create_dir_all(unpacked).map_err(FetchError::file(unpacked))?;
+        // By the empty status file nothing is installed yet, so nothing is left out.
+        let mut command = self.command("apt-get");
+        command.args(["install", "--yes", "--no-install-recommends", "--download-only", package]);
+        run(command)?;
+
+        let archives = self.folder.join("cache/archives");
+        for entry in fs::read_dir(&archives).map_err(FetchError::file(&archives))? {
+            let deb = entry.map_err(FetchError::file(&archives))?.path();
+            if deb.extension().is_some_and(|extension| extension == "deb") {
+                let mut command = Command::new("dpkg-deb");
+                command.arg("-x").args([deb.as_path(), unpacked]);
+                run(command)?;
+            }
+        }
+        let mut command = self.command("apt-get");
+        command.arg("clean");
+        run(command).map(drop)
+    }
+
     /// Installs packages on the machine from these lists, the named suite first.
     pub(super) fn install(&self, suite: &str, packages: &[&str]) -> Result<(), FetchError> {
         let mut command = self.private("apt-get", &["Dir::State::Status", "Dir::Cache"]);

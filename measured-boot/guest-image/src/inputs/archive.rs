@@ -45,6 +45,16 @@ impl Archive {
         self.apt.unpack_beside(package, &absolute(dest)?)
     }
 
+    /// Downloads a package and all that it depends on, checks the signatures, and unpacks them into
+    /// `dest`, which it replaces: a program for another release together with its own C library.
+    ///
+    /// # Errors
+    ///
+    /// When a package cannot be had or unpacked.
+    pub fn unpack_with_dependencies(&self, package: &str, dest: &Path) -> Result<(), FetchError> {
+        self.apt.unpack_with_dependencies(package, &absolute(dest)?)
+    }
+
     /// Installs packages on the machine, the named suite first.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use casemate_agent_api::Code;
 use casemate_agent_api::proto;
 use casemate_boot_formats::initdata::Initdata;
 use casemate_sandbox::Id;
-use casemate_vmm::HostData;
+use casemate_vmm::InitdataDigest;
 use casemate_vmm::MacAddress;
 use casemate_vmm::Network;
 use casemate_vmm::Nic;
@@ -129,7 +129,7 @@ impl<'a> Plan<'a> {
             source,
         })?;
         let network = outside.network.attach(&self.network_namespace).await?;
-        let vm_config = self.vm_config(&network, image, cgroups.clone(), HostData(host_data))?;
+        let vm_config = self.vm_config(&network, image, cgroups.clone())?;
         let vm: Arc<dyn Vm> = outside
             .vmm
             .launch(&vm_config)
@@ -162,7 +162,6 @@ impl<'a> Plan<'a> {
         network: &GuestNetwork,
         initdata: PathBuf,
         cgroups: Vec<PathBuf>,
-        host_data: HostData,
     ) -> Result<VmConfig, ShimError> {
         let invalid = |error| ShimError::coded(Code::ConfigInvalid, error);
         let (vcpus, memory) =
@@ -179,7 +178,8 @@ impl<'a> Plan<'a> {
             memory,
             guest_image: self.config.guest_image.clone(),
             initdata: Some(initdata),
-            host_data,
+            initdata_digest: InitdataDigest::from_bytes(&self.initdata.digest())
+                .map_err(|error| ShimError::coded(Code::InitdataInvalid, error))?,
             network: Some(Network {
                 namespace: self.network_namespace.clone(),
                 nics: nics.collect(),

@@ -5,26 +5,32 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use casemate_launch_digest::InitdataDigest;
+use casemate_launch_digest::id_block::Identity;
+use casemate_launch_digest::plan::TdAttributes;
 
-use crate::config::{Acceleration, ConfigError, HostData, Network, Nic, VmConfig};
+use crate::config::{
+    Acceleration, ConfigError, Network, Nic, QuoteSocket, SnpOptions, TdxOptions, VmConfig,
+};
 use crate::image::GuestImage;
 
-/// SNP guest policy: the reserved bit 17 that must be one, and SMT allowed. No debugging, no
-/// migration agent (SEV-SNP firmware ABI 56860, Guest Policy).
-pub const SNP_POLICY: u64 = 0x3_0000;
+/// The CPU model of SNP guests. It is fixed because its signature is part of the launch digest.
+pub const CPU_MODEL: &str = "EPYC-v4";
 
 /// What protects the VM, with the host's facts that its command line needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Platform {
     /// SEV-SNP.
     Snp {
-        /// Position of the encryption bit (CPUID 0x8000001f, EBX bits 5 to 0).
-        cbitpos: u8,
-        /// Physical address bits that encryption takes (EBX bits 11 to 6).
-        reduced_phys_bits: u8,
+        /// What the host's processor says.
+        host: SnpHost,
+        /// The operator's choices.
+        options: SnpOptions,
+        /// ID block and authentication, with which the PSP starts no other launch.
+        identity: Option<Box<Identity>>,
     },
-    /// TDX.
-    Tdx,
+    /// TDX, with the operator's choices.
+    Tdx(TdxOptions),
     /// No hardware: the hash table is put into memory by QEMU's loader device.
     Sim {
         /// KVM or TCG.
@@ -34,6 +40,15 @@ pub enum Platform {
         /// Guest-physical address of the table.
         hash_table_address: u64,
     },
+}
+
+/// What a processor with SNP says of memory encryption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnpHost {
+    /// Position of the encryption bit (CPUID 0x8000001f, EBX bits 5 to 0).
+    pub cbitpos: u8,
+    /// Physical address bits that encryption takes (EBX bits 11 to 6).
+    pub reduced_phys_bits: u8,
 }
 
 /// Unix sockets that QEMU listens on.
@@ -83,7 +98,7 @@ pub fn command_line(
     line.add("-vga", "none");
     line.add("-sandbox", SANDBOX);
     line.add("-rtc", "base=utc");
-    add_machine(&mut line, config, platform);
+    add_machine(&mut line, config, platform)?;
     line.add("-bios", text(&image.firmware)?);
     line.add("-kernel", text(&image.kernel)?);
     line.add("-initrd", text(&image.initramfs)?);
@@ -132,20 +147,27 @@ const VIRTIO: &str = "romfile=,disable-legacy=on,iommu_platform=on";
 const WITHOUT: &str = "usb=off,vmport=off,hpet=off,smm=off,sata=off,smbus=off,i8042=off,\
                        graphics=off,dump-guest-core=off";
 
-fn add_machine(line: &mut Arguments, config: &VmConfig, platform: &Platform) {
+fn add_machine(
+    line: &mut Arguments,
+    config: &VmConfig,
+    platform: &Platform,
+) -> Result<(), ConfigError> {
+    let epyc_on_kvm = format!("{CPU_MODEL},pmu=off");
     let (machine, acceleration, cpu) = match platform {
         Platform::Snp { .. } => {
-            (",kernel-irqchip=split,confidential-guest-support=tee", Acceleration::Kvm, EPYC_KVM)
+            (",kernel-irqchip=split,confidential-guest-support=tee", Acceleration::Kvm, epyc_on_kvm)
         }
-        Platform::Tdx => (
+        Platform::Tdx(_) => (
             ",kernel-irqchip=split,confidential-guest-support=tee,pic=off",
             Acceleration::Kvm,
-            "host,pmu=off",
+            "host,pmu=off".to_owned(),
         ),
         Platform::Sim { acceleration: Acceleration::Kvm, .. } => {
-            (",kernel-irqchip=split", Acceleration::Kvm, EPYC_KVM)
+            (",kernel-irqchip=split", Acceleration::Kvm, epyc_on_kvm)
         }
-        Platform::Sim { acceleration: Acceleration::Tcg, .. } => ("", Acceleration::Tcg, EPYC),
+        Platform::Sim { acceleration: Acceleration::Tcg, .. } => {
+            ("", Acceleration::Tcg, CPU_MODEL.to_owned())
+        }
     };
     line.add("-machine", format!("q35,memory-backend=ram,{WITHOUT}{machine}"));
     line.add(
@@ -161,36 +183,72 @@ fn add_machine(line: &mut Arguments, config: &VmConfig, platform: &Platform) {
     line.add("-m", format!("{mib}M"));
     line.add("-object", format!("memory-backend-memfd,id=ram,size={mib}M,share=on"));
     match platform {
-        Platform::Snp { cbitpos, reduced_phys_bits } => line.add(
-            "-object",
-            format!(
-                "sev-snp-guest,id=tee,cbitpos={cbitpos},reduced-phys-bits={reduced_phys_bits},\
-                 policy={SNP_POLICY:#x},kernel-hashes=on,host-data={}",
-                STANDARD.encode(config.host_data.0)
-            ),
-        ),
-        Platform::Tdx => line.add("-object", tdx_object(&config.host_data)),
+        Platform::Snp { host, options, identity } => {
+            let object = snp_object(*host, *options, identity.as_deref(), &config.initdata_digest);
+            line.add("-object", object);
+        }
+        Platform::Tdx(options) => {
+            line.add("-object", tdx_object(options, &config.initdata_digest)?);
+        }
         Platform::Sim { .. } => {}
     }
+    Ok(())
 }
 
-/// The CPU model is fixed because its signature is part of the SNP launch digest.
-const EPYC: &str = "EPYC-v4";
-const EPYC_KVM: &str = "EPYC-v4,pmu=off";
+/// The parameters of the SNP launch (QEMU, `qapi/qom.json`, `SevSnpGuestProperties`).
+fn snp_object(
+    host: SnpHost,
+    options: SnpOptions,
+    identity: Option<&Identity>,
+    initdata: &InitdataDigest,
+) -> String {
+    let SnpHost { cbitpos, reduced_phys_bits } = host;
+    let mut object = vec![
+        "sev-snp-guest,id=tee".to_owned(),
+        format!("cbitpos={cbitpos},reduced-phys-bits={reduced_phys_bits}"),
+        format!("policy={},kernel-hashes=on", options.policy.get()),
+        format!("host-data={}", STANDARD.encode(initdata.host_data().0)),
+    ];
+    if let Some(identity) = identity {
+        let author = if identity.auth().author_key().is_some() { "on" } else { "off" };
+        object.extend([
+            format!("id-block={}", STANDARD.encode(identity.block().to_bytes())),
+            format!("id-auth={}", STANDARD.encode(identity.auth().to_bytes().as_slice())),
+            format!("author-key-enabled={author}"),
+        ]);
+    }
+    if options.vcek_disabled {
+        object.push("vcek-disabled=on".to_owned());
+    }
+    object.join(",")
+}
 
+/// The parameters of the TDX launch (QEMU, `qapi/qom.json`, `TdxGuestProperties`).
+///
 /// MRCONFIGID has 48 bytes; a shorter digest is padded with zeros (initdata specification 0.1.0).
-fn tdx_object(host_data: &HostData) -> String {
-    let mut config_id = [0; 48];
-    config_id.iter_mut().zip(host_data.0).for_each(|(to, from)| *to = from);
-    serde_json::json!({
+fn tdx_object(options: &TdxOptions, initdata: &InitdataDigest) -> Result<String, ConfigError> {
+    let quote_socket = match &options.quote_socket {
+        QuoteSocket::Unix(path) => {
+            serde_json::json!({ "type": "unix", "path": socket_text(path)? })
+        }
+        QuoteSocket::Vsock { cid, port } => {
+            serde_json::json!({ "type": "vsock", "cid": cid.to_string(), "port": port.to_string() })
+        }
+    };
+    let object = serde_json::json!({
         "qom-type": "tdx-guest",
         "id": "tee",
-        "sept-ve-disable": true,
-        "mrconfigid": STANDARD.encode(config_id),
-        "quote-generation-socket": { "type": "vsock", "cid": "2", "port": "4050" },
-    })
-    .to_string()
+        "attributes": TD_ATTRIBUTES.bits(),
+        "mrconfigid": STANDARD.encode(initdata.mr_config_id()),
+        "mrowner": STANDARD.encode(options.mr_owner.0),
+        "mrownerconfig": STANDARD.encode(options.mr_owner_config.0),
+        "quote-generation-socket": quote_socket,
+    });
+    Ok(object.to_string())
 }
+
+/// No debugging; no #VE that the host could cause by taking a page away.
+const TD_ATTRIBUTES: TdAttributes = TdAttributes::DEFAULT;
 
 fn add_ports(
     line: &mut Arguments,
@@ -251,10 +309,14 @@ fn escaped(path: &Path) -> Result<String, ConfigError> {
 }
 
 fn socket(path: &Path) -> Result<String, ConfigError> {
+    socket_text(path).map(|text| text.replace(',', ",,"))
+}
+
+fn socket_text(path: &Path) -> Result<&str, ConfigError> {
     if path.as_os_str().len() > Sockets::PATH_MAX {
         return Err(ConfigError::SocketPath { path: path.to_owned(), cap: Sockets::PATH_MAX });
     }
-    escaped(path)
+    text(path)
 }
 
 #[derive(Default)]
