@@ -30,7 +30,7 @@ use crate::world::World;
 ///
 /// When something does not run.
 pub async fn run(rounds: u32) -> anyhow::Result<()> {
-    let mut stage = Stage::start(World::prepare()?, Release::V1_6).await?;
+    let mut stage = Stage::start(World::prepare()?, Release::V1_6, None).await?;
     for (name, recipe) in built_in_images() {
         let layout = image::make(&stage.world.root().join("images").join(name), &recipe)?;
         let encrypted = stage.owner.encrypt(&layout, name)?;
