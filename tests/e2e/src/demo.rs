@@ -155,7 +155,16 @@ fn wanted(options: &Options) -> Result<Wanted, Failure> {
         let next = format!("pass --image {}=OCI_LAYOUT_DIR", container.image);
         return Err(Failure::of_pod(message, &next));
     }
+    let mut served: BTreeMap<(String, String), &Path> = BTreeMap::new();
     for (name, layout) in &options.images {
+        // One registry stands in the place of all that the pod names.
+        let parsed = ImageName::parse(name);
+        let place = (parsed.repository, parsed.tag);
+        if served.insert(place, layout).is_some_and(|other| other != layout) {
+            let message =
+                format!("--image {name}: another image is served under that path and tag");
+            return Err(Failure::of_pod(message, "give one of the two another tag"));
+        }
         if !pod.all_containers().any(|container| container.image == *name) {
             let message = format!("--image {name}: the pod has no such image");
             return Err(Failure::of_pod(message, "write the name as it stands in the pod"));
@@ -496,6 +505,9 @@ mod tests {
         fs::write(dir.join("index.json"), "{}").unwrap();
         assert!(with(&[("x", &dir), ("y", &dir)]).unwrap_err().contains("--image y"));
         assert!(with(&[("x", &dir)]).is_ok());
+        let other = dir.join("other");
+        let clash = [("x", dir.as_path()), ("docker.io/library/x", other.as_path())];
+        assert!(with(&clash).unwrap_err().contains("another image"));
         let none = Options { pod: Some(dir.join("none.yaml")), ..Options::default() };
         assert!(check(&none).unwrap_err().message().contains("none.yaml"));
         fs::remove_dir_all(dir).unwrap();

@@ -62,12 +62,8 @@ pub(crate) async fn about_the_digest_get_the_pinned_image(stage: &mut Stage) -> 
 
 async fn run(stage: &mut Stage, pod: &casemate_e2e::pod::Pod) -> anyhow::Result<String> {
     let running = stage.node.start_pod(pod).await.context("start the pod")?;
-    // What the node has under the tag is the new image.
-    let id = running.containers.get("main").context("no id")?;
-    let image = stage.node.cri.status(id).await?.image_ref;
     let log = pods::output(stage, &running).await;
     stage.node.cri.remove_pod(&running.id).await?;
-    ensure!(!image.is_empty(), "containerd knows no image of the container");
     log
 }
 
