@@ -9,6 +9,7 @@
     reason = "on JSON values, where it gives null and never panics"
 )]
 
+mod clients;
 mod failures;
 mod kubernetes;
 mod lies;
@@ -115,7 +116,7 @@ async fn inside() -> anyhow::Result<ExitCode> {
                 pods::containerd_restart_loses_no_output,
                 pods::death_of_the_vm_ends_every_task,
                 pods::moved_tag_without_the_host_knowing_runs_the_pinned_image,
-                pods::a_client_of_containerd_logs_into_a_file,
+                clients::ctr_logs_into_a_file_and_a_program,
                 kubernetes::what_kubelet_does_for_a_pod,
                 kubernetes::memory_limits_size_the_vm_and_kill,
                 terminal::exec_with_a_terminal_is_resized,
@@ -134,6 +135,7 @@ async fn inside() -> anyhow::Result<ExitCode> {
                 snapshotter::runc_pod_beside_ours,
                 snapshotter::image_already_there_by_overlayfs,
                 pods::user_by_name_from_an_encrypted_image,
+                kubernetes::memory_limits_size_the_vm_and_kill,
             );
         }
     }

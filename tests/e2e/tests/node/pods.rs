@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::ensure;
-use casemate_e2e::containerd::Containerd;
 use casemate_e2e::demo::Stage;
 use casemate_e2e::image;
 use casemate_e2e::kubelet::RunningPod;
@@ -14,7 +13,6 @@ use casemate_e2e::node::Node;
 use casemate_e2e::owner::Prepared;
 use casemate_e2e::pod::Pod;
 use casemate_e2e::registry::Registry;
-use casemate_e2e::world;
 use k8s_cri::v1::ContainerState;
 use k8s_cri::v1::ContainerStatsRequest;
 use nix::sys::signal::Signal;
@@ -98,63 +96,6 @@ pub(crate) async fn death_of_the_vm_ends_every_task(stage: &mut Stage) -> anyhow
     stage.node.cri.remove_pod(&running.id).await?;
     ensure!(code? == 137, "the exit code is not that of a killed process");
     Ok(())
-}
-
-/// `file://` as a client of containerd gives it, here ctr: a second container of a CRI pod writes its
-/// output straight into a file of the host.
-pub(crate) async fn a_client_of_containerd_logs_into_a_file(
-    stage: &mut Stage,
-) -> anyhow::Result<()> {
-    publish(stage, "filed", image::Recipe { env: &["PATH=/bin"], ..image::Recipe::default() })?;
-    let image = format!("{}/test/filed:1", Registry::address());
-    let command = ["/bin/sh", "-c", "echo into the file; echo both >&2; exec sleep 3600"];
-    let yaml = format!(
-        "{}  - name: second\n    image: {image}\n    command: {command:?}\n",
-        yaml("filed", "filed", "{}", "echo up; sleep 3600")
-    );
-    let (_, pod) = prepare(stage, "filed", &yaml)?;
-    let mut running = stage.node.start_sandbox(&pod).await?;
-    stage.node.start_container(&mut running, &pod, "main").await?;
-    let file = stage.world.root().join("second.log");
-    let annotations = [
-        "io.kubernetes.cri.container-type=container".to_owned(),
-        format!("io.kubernetes.cri.sandbox-id={}", running.id),
-        "io.kubernetes.cri.container-name=second".to_owned(),
-        format!("io.kubernetes.cri.image-name={image}"),
-    ];
-    let log = format!("file://{}", file.display());
-    let mut run =
-        vec!["run", "-d", "--snapshotter", "casemate", "--runtime", "io.containerd.casemate.v2"];
-    run.extend(["--env", "HOSTNAME=filed", "--log-uri", &log]);
-    run.extend(annotations.iter().flat_map(|text| ["--annotation", text]));
-    run.extend([image.as_str(), "filed-second"]);
-    run.extend(command);
-    let done = async {
-        ctr(stage, &run)?;
-        let mut text = String::new();
-        for _ in 0..100 {
-            text = fs::read_to_string(&file).unwrap_or_default();
-            if text.lines().count() == 2 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        ctr(stage, &["task", "rm", "-f", "filed-second"])?;
-        ctr(stage, &["container", "rm", "filed-second"])?;
-        ensure!(text == "into the file\nboth\n" || text == "both\ninto the file\n", "{text:?}");
-        Ok(())
-    };
-    let done = done.await;
-    stage.node.cri.remove_pod(&running.id).await?;
-    done
-}
-
-/// Calls containerd's own client in CRI's namespace.
-fn ctr(stage: &Stage, args: &[&str]) -> anyhow::Result<String> {
-    let socket = Containerd::socket().display().to_string();
-    let mut all = vec!["-a", socket.as_str(), "-n", "k8s.io"];
-    all.extend(args);
-    world::run(&stage.artifacts.tool("ctr").display().to_string(), &all)
 }
 
 /// The tag moves in the registry after the node resolved it: the guest pulls what the policy pins (C1).
