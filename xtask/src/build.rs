@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Builds programs and guest images, and runs what needs them.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::process::ExitCode;
 
@@ -32,32 +34,88 @@ pub(crate) fn release_shim(steps: &Steps) -> anyhow::Result<()> {
 /// The static guest programs and both guest images.
 pub(crate) fn guest_images(steps: &Steps) -> anyhow::Result<()> {
     steps.step("build the guest's programs (static)", || {
-        let mut build = cargo();
-        build
-            .args(["build", "--locked", "--release", "--target", GUEST_TARGET])
-            .args(["-p", "casemate-agent", "-p", "casemate-tee-sim-device"])
-            .env("RUSTFLAGS", guest_rustflags()?)
-            .env("LIBSECCOMP_LINK_TYPE", "static")
-            .env("LIBSECCOMP_LIB_PATH", "/usr/lib/x86_64-linux-gnu");
-        show(build)
+        guest_programs(&step::workspace(), &step::target())
     })?;
-    let guest = step::target().join(GUEST_TARGET).join("release");
     for kind in ["production", "sim"] {
         steps.step(&format!("build the guest image: {kind}"), || {
-            let mut build = Command::new(step::target().join("debug/casemate"));
-            build
-                .args(["guest-image", "build", "--kind", kind])
-                .arg("--agent")
-                .arg(guest.join("casemate-agent"))
-                .arg("--inputs")
-                .arg(step::build_folder().join("inputs"))
-                .arg("--out")
-                .arg(step::build_folder().join("guest").join(kind));
-            if kind == "sim" {
-                build.arg("--sim-device").arg(guest.join("casemate-tee-sim-device"));
-            }
-            step::quiet(build).map(drop)
+            pack(kind, &step::target(), &step::build_folder().join("guest").join(kind))
         })?;
+    }
+    Ok(())
+}
+
+/// Builds both guest images again from a copy of the sources in another folder, and compares.
+pub(crate) fn guest_images_again(steps: &Steps) -> anyhow::Result<()> {
+    steps.step("build the guest images again, elsewhere: the bytes must be equal", || {
+        let elsewhere = tempfile::Builder::new()
+            .prefix("casemate-elsewhere")
+            .tempdir()
+            .context("make a folder")?;
+        let sources = elsewhere.path().join("sources");
+        let target = elsewhere.path().join("products");
+        copy_sources(&step::workspace(), &sources)?;
+        guest_programs(&sources, &target)?;
+        for kind in ["production", "sim"] {
+            let here = step::build_folder().join("guest").join(kind);
+            let there = elsewhere.path().join(kind);
+            pack(kind, &target, &there)?;
+            let mut diff = Command::new("diff");
+            step::quiet({
+                diff.arg("-r").arg(&here).arg(&there);
+                diff
+            })
+            .with_context(|| format!("the guest image {kind} depends on where it is built"))?;
+        }
+        Ok(())
+    })
+}
+
+/// The guest's programs, from the sources in one folder into a target directory.
+fn guest_programs(sources: &Path, target: &Path) -> anyhow::Result<()> {
+    let mut build = cargo();
+    build
+        .current_dir(sources)
+        .env("CARGO_TARGET_DIR", target)
+        .args(["build", "--locked", "--release", "--target", GUEST_TARGET])
+        .args(["-p", "casemate-agent", "-p", "casemate-tee-sim-device"])
+        .env("RUSTFLAGS", guest_rustflags(sources, target)?)
+        .env("LIBSECCOMP_LINK_TYPE", "static")
+        .env("LIBSECCOMP_LIB_PATH", "/usr/lib/x86_64-linux-gnu");
+    show(build)
+}
+
+/// One guest image, from the programs of a target directory.
+fn pack(kind: &str, target: &Path, out: &Path) -> anyhow::Result<()> {
+    let guest = target.join(GUEST_TARGET).join("release");
+    let mut build = Command::new(step::target().join("debug/casemate"));
+    build
+        .args(["guest-image", "build", "--kind", kind])
+        .arg("--agent")
+        .arg(guest.join("casemate-agent"))
+        .arg("--inputs")
+        .arg(step::build_folder().join("inputs"))
+        .arg("--out")
+        .arg(out);
+    if step::own_lock().exists() {
+        build.arg("--lock").arg(step::own_lock());
+    }
+    if kind == "sim" {
+        build.arg("--sim-device").arg(guest.join("casemate-tee-sim-device"));
+    }
+    step::quiet(build).map(drop)
+}
+
+/// All files but products and history.
+fn copy_sources(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("make {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
+        let entry = entry?;
+        if ["target", ".git"].iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        let mut copy = Command::new("cp");
+        copy.arg("--recursive").arg(entry.path()).arg(to);
+        step::quiet(copy)?;
     }
     Ok(())
 }
@@ -95,8 +153,7 @@ pub(crate) fn end_to_end(command: &str, options: &[String]) -> anyhow::Result<Ex
 }
 
 /// Flags that make the guest's programs static and independent of the folder they are built in.
-fn guest_rustflags() -> anyhow::Result<String> {
-    let workspace = step::workspace();
+fn guest_rustflags(sources: &Path, target: &Path) -> anyhow::Result<String> {
     let home = std::env::var("CARGO_HOME")
         .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")))
         .context("neither CARGO_HOME nor HOME is set")?;
@@ -104,8 +161,8 @@ fn guest_rustflags() -> anyhow::Result<String> {
     Ok(format!(
         "-C target-feature=+crt-static --remap-path-prefix={}=/casemate \
          --remap-path-prefix={home}=/cargo --remap-path-prefix={}=/target",
-        workspace.display(),
-        step::target().display(),
+        sources.display(),
+        target.display(),
     ))
 }
 

@@ -36,6 +36,8 @@ enum Command {
     Build,
     /// Installs and fetches what the others need.
     Setup,
+    /// Builds the guest images in two folders and compares them, byte by byte.
+    Reproduce,
     /// Formatting, lints and house rules, without the tests.
     Lint,
     /// Measures what docs/specification.md claims.
@@ -77,6 +79,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             house::lint(&steps)?;
             build::programs(&steps)?;
             build::guest_images(&steps)?;
+            build::guest_images_again(&steps)?;
             build::tests(&steps)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -84,6 +87,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             setup::run(&steps, setup::Scope::Demo)?;
             build::programs(&steps)?;
             build::guest_images(&steps)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Reproduce => {
+            setup::run(&steps, setup::Scope::Demo)?;
+            build::programs(&steps)?;
+            build::guest_images(&steps)?;
+            build::guest_images_again(&steps)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Setup => {

@@ -8,7 +8,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
+use casemate_guest_image::inputs;
 use casemate_guest_image::inputs::Archive;
+use casemate_guest_image::inputs::FetchError;
+use casemate_guest_image::inputs::Lock;
 
 use crate::step;
 use crate::step::Steps;
@@ -56,13 +59,32 @@ pub(crate) fn run(steps: &Steps, scope: Scope) -> anyhow::Result<()> {
         }
     }
     let inputs = step::build_folder().join("inputs");
-    steps.step("fetch the guest's kernel and firmware", || {
-        casemate_guest_image::inputs::fetch(&inputs).map(drop).context("fetch the inputs")
-    })?;
+    steps.step("fetch the guest's kernel and firmware", || guest_inputs(&inputs))?;
     if scope == Scope::Test && !step::build_folder().join("venv/bin/sev-snp-measure").exists() {
         steps.step("install the tests' oracle sev-snp-measure", python_oracles)?;
     }
     Ok(())
+}
+
+/// Kernel and firmware as locked. Where the archive has moved on, the newest ones are locked for this
+/// machine, and whoever reads the output knows that digests differ from the release's.
+fn guest_inputs(folder: &Path) -> anyhow::Result<()> {
+    let own = step::own_lock();
+    let lock = if own.exists() { Lock::read(&own)? } else { Lock::of_this_release()? };
+    match inputs::prepare(folder, &lock) {
+        Ok(_) => Ok(()),
+        Err(moved_on @ FetchError::NotOffered { .. }) => {
+            let newest = inputs::lock_newest(folder).context("lock the newest packages")?;
+            std::fs::write(&own, newest.to_json()).context("write a lock")?;
+            eprintln!(
+                "note: {moved_on}: the guest images are built from the offered ones, and their \
+                 digests are not the release's ({})",
+                own.display()
+            );
+            inputs::prepare(folder, &newest).map(drop).context("fetch the inputs")
+        }
+        Err(error) => Err(error).context("fetch the inputs"),
+    }
 }
 
 fn apt(args: &[&str]) -> anyhow::Result<()> {

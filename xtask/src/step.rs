@@ -49,6 +49,11 @@ pub(crate) fn build_folder() -> PathBuf {
     target().join("casemate")
 }
 
+/// The lock of this machine's guest inputs, where it differs from the release's.
+pub(crate) fn own_lock() -> PathBuf {
+    build_folder().join("inputs.lock.json")
+}
+
 /// Cargo's target directory.
 pub(crate) fn target() -> PathBuf {
     workspace().join("target")

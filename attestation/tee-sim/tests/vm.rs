@@ -36,7 +36,13 @@ use guest::{Bench, HASH_TABLE};
 async fn reports_tell_the_launch() {
     let Some(bench) = Bench::find("reports") else { return };
     let psp = bench.psp();
-    let config = bench.config(1, &psp);
+    // One vCPU without ACPI, and two with it.
+    for vcpus in [1, 2] {
+        reports_tell_this_launch(&bench, bench.config(vcpus, &psp), vcpus).await;
+    }
+}
+
+async fn reports_tell_this_launch(bench: &Bench, config: casemate_vmm::VmConfig, vcpus: u32) {
     let vm = QemuVmm::new().launch(&config).await.unwrap();
     let mut agent = guest::Agent::connect(vm.as_ref()).await;
     for nonce in [[0x11; 64], [0xee; 64]] {
@@ -47,7 +53,7 @@ async fn reports_tell_the_launch() {
         assert_eq!(evidence.report[0x08..0x10], 0x3_0000_u64.to_le_bytes(), "policy");
         assert_eq!(evidence.report[0x30..0x34], [0; 4], "VMPL");
         let digest = hex::encode(&evidence.report[0x90..0xc0]);
-        assert_eq!(digest, bench.judge.digest(&config.guest_image, 1), "measurement");
+        assert_eq!(digest, bench.judge.digest(&config.guest_image, vcpus), "measurement");
         assert_eq!(digest, vm.launch_digest().unwrap().to_string());
     }
     drop(agent);
@@ -114,9 +120,9 @@ async fn paused(bench: &Bench, vcpus: u32) -> (Held, Launch) {
     let folder = bench.folder("held");
     let mut config = bench.config_without_psp(vcpus);
     config.runtime_dir = folder.clone();
-    let image = casemate_vmm::GuestImage::open(&bench.image).unwrap();
+    let image = casemate_vmm::GuestImage::open(&bench.image, config.vcpus).unwrap();
     let hash_table = folder.join("table");
-    std::fs::write(&hash_table, bench.table()).unwrap();
+    std::fs::write(&hash_table, bench.table(vcpus)).unwrap();
     let platform = Platform::Sim {
         acceleration: Acceleration::Tcg,
         hash_table,

@@ -24,6 +24,7 @@ pub(crate) fn prepare() -> Result<Tee, BootError> {
     crate::log::start();
     mounts::harden();
     modules::load_all(Path::new("/lib/modules"))?;
+    modules::close_kernel(Path::new("/proc/sys/kernel"))?;
     Ok(command_line::read(Path::new("/proc/cmdline"))?)
 }
 

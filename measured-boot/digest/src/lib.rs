@@ -34,21 +34,26 @@
 //! - The digest covers no policy, host data or ID block: those are fields of the report that the
 //!   verifier checks beside it.
 
-mod fold;
-mod launch;
-mod vcpu;
-mod vmsa;
+#![cfg_attr(test, allow(clippy::as_conversions, reason = "small numbers of known size"))]
 
-pub use fold::FoldError;
-pub use fold::LaunchDigest;
-pub use fold::Pages;
-pub use launch::LaunchError;
-pub use launch::SnpLaunch;
-pub use launch::measure_memory;
-pub use vcpu::GuestFeatures;
-pub use vcpu::InvalidFeatures;
-pub use vcpu::UnknownVcpuType;
-pub use vcpu::VcpuType;
-pub use vmsa::VMSA_GPA;
-pub use vmsa::Vcpu;
-pub use vmsa::fold_vcpus;
+pub mod id_block;
+mod initdata;
+pub mod plan;
+pub mod snp;
+pub mod tdx;
+
+pub use initdata::InitdataDigest;
+pub use initdata::UnknownDigestLength;
+pub use snp::FoldError;
+pub use snp::GuestFeatures;
+pub use snp::InvalidFeatures;
+pub use snp::LaunchDigest;
+pub use snp::LaunchError;
+pub use snp::Pages;
+pub use snp::SnpLaunch;
+pub use snp::UnknownVcpuType;
+pub use snp::VMSA_GPA;
+pub use snp::Vcpu;
+pub use snp::VcpuType;
+pub use snp::fold_vcpus;
+pub use snp::measure_memory;

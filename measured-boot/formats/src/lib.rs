@@ -24,7 +24,12 @@
 
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "small numbers of known size"))]
 
+pub mod bzimage;
 mod guid;
+pub mod igvm;
 pub mod initdata;
 pub mod ovmf;
+pub mod pe;
 pub mod sev_hashes;
+pub mod tdvf;
+mod words;

@@ -6,8 +6,15 @@
 //! of the image and is walked backwards: each entry is its data, its length (u16) and its GUID.
 //! Firmware files are host input for whoever predicts a digest, so all of it is bounds-checked.
 
+mod footer;
+
 use crate::guid::Guid;
 use crate::guid::guid;
+use crate::words::words;
+
+pub(crate) use footer::FooterTable;
+#[cfg(test)]
+pub(crate) use footer::footer_of;
 
 /// Size of a guest page, in bytes.
 pub const PAGE_SIZE: u64 = 4096;
@@ -311,58 +318,6 @@ impl Area {
     }
 }
 
-/// The entries of the footer table, last one first.
-struct FooterTable<'a>(Vec<(Guid, &'a [u8])>);
-
-impl<'a> FooterTable<'a> {
-    fn find(image: &'a [u8]) -> Result<Self, OvmfError> {
-        let end = image.len().checked_sub(FOOTER_DISTANCE).ok_or(OvmfError::NoTable)?;
-        let before = image.get(..end).ok_or(OvmfError::NoTable)?;
-        let (before, trailer) = before.split_last_chunk().ok_or(OvmfError::NoTable)?;
-        let (guid, table_size) = split_trailer(*trailer);
-        if guid != FOOTER {
-            return Err(OvmfError::NoTable);
-        }
-        // The size covers the footer's own trailer.
-        let entries_size = table_size.checked_sub(TRAILER_SIZE).ok_or(OvmfError::BadTable)?;
-        let start = before.len().checked_sub(entries_size).ok_or(OvmfError::BadTable)?;
-        let mut rest = before.get(start..).ok_or(OvmfError::BadTable)?;
-
-        let mut entries = Vec::new();
-        while let Some((before, trailer)) = rest.split_last_chunk() {
-            if entries.len() >= MAX_TABLE_ENTRIES {
-                return Err(OvmfError::TooManyEntries);
-            }
-            let (guid, size) = split_trailer(*trailer);
-            let data_size = size.checked_sub(TRAILER_SIZE).ok_or(OvmfError::BadTable)?;
-            let split = before.len().checked_sub(data_size).ok_or(OvmfError::BadTable)?;
-            let (before, data) = before.split_at_checked(split).ok_or(OvmfError::BadTable)?;
-            entries.push((guid, data));
-            rest = before;
-        }
-        if !rest.is_empty() {
-            return Err(OvmfError::BadTable);
-        }
-        Ok(Self(entries))
-    }
-
-    /// The data of one entry, which must have exactly `N` bytes.
-    fn entry<const N: usize>(
-        &self,
-        guid: Guid,
-        name: &'static str,
-    ) -> Result<Option<[u8; N]>, OvmfError> {
-        let mut found = self.0.iter().filter(|(known, _)| *known == guid);
-        let Some((_, data)) = found.next() else { return Ok(None) };
-        if found.next().is_some() {
-            return Err(OvmfError::DuplicateEntry { entry: name });
-        }
-        let data = <[u8; N]>::try_from(*data)
-            .map_err(|_| OvmfError::BadEntry { entry: name, length: data.len() })?;
-        Ok(Some(data))
-    }
-}
-
 fn parse_sections(image: &[u8], offset_from_end: u32) -> Result<Vec<SevSection>, OvmfError> {
     let offset = usize::try_from(offset_from_end).map_err(|_| OvmfError::BadMetadata)?;
     let start = image.len().checked_sub(offset).ok_or(OvmfError::BadMetadata)?;
@@ -395,31 +350,10 @@ fn parse_sections(image: &[u8], offset_from_end: u32) -> Result<Vec<SevSection>,
     Ok(sections)
 }
 
-fn split_trailer(trailer: [u8; TRAILER_SIZE]) -> (Guid, usize) {
-    let [low, high, guid @ ..] = trailer;
-    (guid, usize::from(u16::from_le_bytes([low, high])))
-}
-
-/// Splits bytes into little-endian words; `N` must be four times `M`.
-fn words<const N: usize, const M: usize>(bytes: [u8; N]) -> [u32; M] {
-    const { assert!(N == 4 * M) };
-    let (chunks, _) = bytes.as_chunks::<4>();
-    let mut words = [0; M];
-    for (word, chunk) in words.iter_mut().zip(chunks) {
-        *word = u32::from_le_bytes(*chunk);
-    }
-    words
-}
-
-const FOUR_GIB: u64 = 1 << 32;
-/// Distance of the footer table's end from the end of the image.
-const FOOTER_DISTANCE: usize = 32;
-/// Length and GUID behind each entry's data.
-const TRAILER_SIZE: usize = 18;
+pub(crate) const FOUR_GIB: u64 = 1 << 32;
 const METADATA_HEADER_SIZE: usize = 16;
 const SECTION_SIZE: usize = 12;
 
-const FOOTER: Guid = guid(0x96b582de_1fb2_45f7_baea_a366c55a082d);
 const HASH_TABLE: Guid = guid(0x7255371f_3a3b_4b04_927b_1da6efa8d454);
 const RESET_BLOCK: Guid = guid(0x00f771de_1a7e_4fcb_890e_68c77e2fb44e);
 const SEV_METADATA: Guid = guid(0xdc886566_984a_4798_a75e_5585a7bf67cc);

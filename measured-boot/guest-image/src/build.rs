@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Puts the parts of a guest image together.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::num::NonZeroU16;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -21,10 +19,12 @@ use crate::ModuleError;
 use crate::PartRecord;
 use crate::ReadError;
 use crate::cmdline::command_line;
+use crate::cmdline::command_line_smp;
 use crate::cpio::Archive;
 use crate::elf;
 use crate::image::MAX_PART_SIZE;
 use crate::image::read_capped;
+use crate::inputs::Lock;
 use crate::kernel;
 use crate::modules::ModuleTree;
 
@@ -39,8 +39,8 @@ pub struct BuildInputs<'a> {
     pub modules: &'a Path,
     /// The agent, a static program.
     pub agent: &'a Path,
-    /// Versions of the packages that firmware and kernel come from, for the manifest.
-    pub packages: BTreeMap<String, String>,
+    /// The packages that firmware and kernel come from, for the manifest.
+    pub lock: Lock,
     /// What the image is for.
     pub kind: Kind<'a>,
 }
@@ -85,20 +85,20 @@ pub fn build(inputs: &BuildInputs<'_>, out: &Path) -> Result<Manifest, BuildErro
         .map_err(|source| BuildError::Kernel { path: inputs.kernel.to_owned(), source })?;
     let archive = fill_initramfs(inputs, &kernel_release)?;
     let initramfs = compress(&archive.write()?)?;
-    let cmdline = command_line();
+    let (cmdline, cmdline_smp) = (command_line(), command_line_smp());
 
     let parts = [
         (Manifest::FIRMWARE, firmware.as_slice()),
         (Manifest::KERNEL, &kernel),
         (Manifest::INITRAMFS, &initramfs),
         (Manifest::CMDLINE, cmdline.as_bytes()),
+        (Manifest::CMDLINE_SMP, cmdline_smp.as_bytes()),
     ];
     let manifest = Manifest {
         format: Manifest::FORMAT,
         kind: inputs.kind.name(),
-        max_vcpus: NonZeroU16::MIN,
         kernel_release,
-        packages: inputs.packages.clone(),
+        inputs: inputs.lock.clone(),
         parts: parts
             .iter()
             .map(|(name, bytes)| ((*name).to_owned(), PartRecord::of(bytes)))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The kernel's command line, which is measured.
+//! The kernel's command lines, which are measured.
 
-/// The command line of every guest image: kernel parameters, then what the agent reads.
+/// The command line of guests with one virtual CPU: what the agent reads, then kernel parameters.
 ///
 /// Source: Linux 6.12, `Documentation/admin-guide/kernel-parameters.rst`. On QEMU without hardware
 /// support a one-line init is reached with 3.7 s of processor time under no parameters at all and
@@ -10,11 +10,24 @@
 ///
 /// # Security
 ///
-/// `acpi=off` limits the guest to one virtual CPU, since Debian's kernel finds others by ACPI only;
-/// the manifest says so ([`crate::Manifest::max_vcpus`]).
+/// `acpi=off` closes BadAML (E2) and leaves one virtual CPU, since Debian's kernel finds others by
+/// ACPI only.
 #[must_use]
 pub fn command_line() -> String {
     PARAMETERS.join(" ")
+}
+
+/// The command line of guests with several virtual CPUs: the same without `acpi=off`.
+///
+/// # Security
+///
+/// The host's ACPI code runs in the guest's kernel before the agent (E2). The two command lines
+/// lead to different launch digests, so an owner who accepts only digests of one virtual CPU
+/// accepts no such guest.
+#[must_use]
+pub fn command_line_smp() -> String {
+    let kept: Vec<_> = PARAMETERS.iter().copied().filter(|word| *word != "acpi=off").collect();
+    kept.join(" ")
 }
 
 const PARAMETERS: &[&str] = &[
@@ -60,16 +73,25 @@ mod tests {
 
     #[test]
     fn one_line_of_distinct_parameters() {
-        let line = command_line();
-        assert!(line.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '));
-        let keys: Vec<_> = line.split(' ').filter_map(|word| word.split('=').next()).collect();
-        let distinct: std::collections::HashSet<_> = keys.iter().collect();
-        assert_eq!(distinct.len(), keys.len());
+        for line in [command_line(), command_line_smp()] {
+            assert!(line.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '));
+            let keys: Vec<_> = line.split(' ').filter_map(|word| word.split('=').next()).collect();
+            let distinct: std::collections::HashSet<_> = keys.iter().collect();
+            assert_eq!(distinct.len(), keys.len());
+        }
+    }
+
+    #[test]
+    fn the_two_differ_in_acpi_alone() {
+        // E2
+        let with_acpi = command_line_smp();
+        assert!(!with_acpi.contains("acpi"));
+        assert_eq!(command_line().replace("acpi=off ", ""), with_acpi);
     }
 
     #[test]
     fn production_has_no_console_and_no_weakening() {
-        // E7
+        // E7; the line for several CPUs has no word of its own
         let line = command_line();
         assert!(
             line.split(' ').all(|word| !word.starts_with("console=") || word == "console=null")

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::io::Read;
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -24,8 +25,10 @@ pub struct GuestImage {
     pub kernel: Vec<u8>,
     /// The initramfs.
     pub initramfs: Vec<u8>,
-    /// The kernel's command line, without NUL or newline.
+    /// The command line of guests with one virtual CPU, without NUL or newline.
     pub cmdline: Vec<u8>,
+    /// The command line of guests with several virtual CPUs.
+    pub cmdline_smp: Vec<u8>,
 }
 
 impl GuestImage {
@@ -49,17 +52,24 @@ impl GuestImage {
             kernel: part(Manifest::KERNEL)?,
             initramfs: part(Manifest::INITRAMFS)?,
             cmdline: part(Manifest::CMDLINE)?,
+            cmdline_smp: part(Manifest::CMDLINE_SMP)?,
             manifest,
         })
     }
 
-    /// The digests that the firmware will demand.
+    /// The command line of a guest with so many virtual CPUs.
+    #[must_use]
+    pub fn cmdline_for(&self, vcpus: NonZeroU16) -> &[u8] {
+        if vcpus.get() == 1 { &self.cmdline } else { &self.cmdline_smp }
+    }
+
+    /// The digests that the firmware of a guest with so many virtual CPUs will demand.
     ///
     /// # Errors
     ///
     /// A command line that no kernel reads whole.
-    pub fn hashes(&self) -> Result<KernelHashes, KernelHashesError> {
-        KernelHashes::of(&self.kernel, &self.initramfs, &self.cmdline)
+    pub fn hashes(&self, vcpus: NonZeroU16) -> Result<KernelHashes, KernelHashesError> {
+        KernelHashes::of(&self.kernel, &self.initramfs, self.cmdline_for(vcpus))
     }
 }
 

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Fetches the kernel and firmware packages that the guest image is made of, and unpacks them
-//! without installing anything.
+//! Brings the kernel and firmware packages that the guest image is made of, and unpacks them without
+//! installing anything.
 //!
-//! Both come from Debian through apt, which checks their signatures against the keys that the
-//! machine already trusts. The machine's own apt configuration is only read: lists, state and cache
-//! of this module lie below its own folder, and the sources there are the machine's own archive
-//! with other suites. A fetched folder is used again; remove it to fetch newer packages.
+//! The [`Lock`] names both to the byte. A package file that lies in the folder already, from a
+//! release bundle for instance, is taken if it is the locked one; otherwise apt is asked for exactly
+//! the locked version. The machine's own apt configuration is only read: lists, state and cache of
+//! this module lie below its own folder, and the sources there are the machine's own archive with
+//! other suites.
 
 mod apt;
 mod archive;
+mod error;
+mod lock;
 mod sources;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -21,11 +23,16 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::ReadError;
+use crate::Sha256;
+use crate::image::MAX_PART_SIZE;
 use crate::image::read_capped;
 
 use apt::Apt;
 
 pub use archive::Archive;
+pub use error::FetchError;
+pub use lock::Lock;
+pub use lock::LockedPackage;
 
 /// Suite of the kernel: newer than the release's own, with TDX and TSM in the guest. The machine's
 /// own security suite is searched too.
@@ -44,29 +51,29 @@ pub struct DebianInputs {
     pub kernel: PathBuf,
     /// The folder `lib/modules/<release>` of that kernel.
     pub modules: PathBuf,
-    /// Versions by package name.
-    pub packages: BTreeMap<String, String>,
+    /// The packages, to the byte.
+    pub lock: Lock,
 }
 
 impl DebianInputs {
-    /// Finds what an earlier [`fetch`] left in a folder; `None` if it never completed there.
+    /// Finds what an earlier [`prepare`] left in a folder; `None` if it never completed there.
     ///
     /// # Errors
     ///
     /// A record that this version cannot read, or one whose files are gone.
     pub fn open(folder: &Path) -> Result<Option<Self>, FetchError> {
         let path = folder.join(RECORD);
-        let bytes = match read_capped(&path, MAX_RECORD_SIZE) {
+        let bytes = match read_capped(&path, Lock::MAX_SIZE) {
             Ok(bytes) => bytes,
             Err(ReadError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Ok(None);
             }
             Err(source) => return Err(FetchError::Record { source }),
         };
-        let record: Record = serde_json::from_slice(&bytes).map_err(|source| {
+        let Record { unpacked: lock } = serde_json::from_slice(&bytes).map_err(|source| {
             FetchError::Record { source: ReadError::Manifest { path, source } }
         })?;
-        let release = &record.kernel_release;
+        let release = lock.kernel_release();
         // Packages of merged-usr releases have the modules below usr/lib.
         let merged = folder.join(format!("kernel/usr/lib/modules/{release}"));
         let separate = folder.join(format!("kernel/lib/modules/{release}"));
@@ -74,7 +81,7 @@ impl DebianInputs {
             firmware: folder.join("firmware/usr/share/ovmf/OVMF.amdsev.fd"),
             kernel: folder.join(format!("kernel/boot/vmlinuz-{release}")),
             modules: if merged.exists() { merged } else { separate },
-            packages: record.packages,
+            lock,
         };
         for path in [&inputs.firmware, &inputs.kernel, &inputs.modules] {
             if !path.exists() {
@@ -85,26 +92,105 @@ impl DebianInputs {
     }
 }
 
-/// Fetches and unpacks kernel and firmware into a folder, or finds them there.
+/// Makes kernel and firmware of a lock ready in a folder: finds them unpacked there, or unpacks the
+/// package files that lie there, or fetches these through apt first.
 ///
-/// The kernel is the newest signed 6.12 cloud kernel of [`KERNEL_SUITE`] and of the security updates
-/// that the machine is configured for; the versions are recorded
-/// and go into the image's manifest.
+/// # Errors
+///
+/// [`FetchError::NotOffered`] when apt has another version, [`FetchError::Altered`] when a package
+/// file is not the locked one, and whatever keeps apt from working.
+///
+/// # Security
+///
+/// apt checks its own signatures, and the lock's digest is compared besides: neither a mirror nor
+/// the giver of a folder can change a byte of what is measured.
+pub fn prepare(folder: &Path, lock: &Lock) -> Result<DebianInputs, FetchError> {
+    // A record that cannot be read, or one whose files are gone, is made again.
+    if let Ok(Some(inputs)) = DebianInputs::open(folder)
+        && inputs.lock == *lock
+    {
+        return Ok(inputs);
+    }
+    let folder = &absolute(folder)?;
+    let mut apt = None;
+    for (package, name) in [(&lock.kernel, KERNEL), (&lock.firmware, FIRMWARE)] {
+        let deb = folder.join(package.file_name());
+        if !deb.exists() {
+            let apt = match &mut apt {
+                Some(apt) => apt,
+                none => none.insert(offering(folder, lock)?),
+            };
+            apt.download(package, &deb)?;
+        }
+        check(&deb, package)?;
+        unpack(&deb, &folder.join(name))?;
+    }
+    write_record(folder, lock)?;
+    DebianInputs::open(folder)?.ok_or_else(|| FetchError::Incomplete { path: folder.join(RECORD) })
+}
+
+/// Fetches the newest signed 6.12 cloud kernel of [`KERNEL_SUITE`] (and of the security updates that
+/// the machine is configured for) and the newest firmware into a folder, and locks them.
 ///
 /// # Errors
 ///
 /// No usable apt source, a package that cannot be downloaded, or a file that cannot be written: see
 /// [`FetchError`].
-pub fn fetch(folder: &Path) -> Result<DebianInputs, FetchError> {
-    if let Some(inputs) = DebianInputs::open(folder)? {
-        return Ok(inputs);
-    }
+pub fn lock_newest(folder: &Path) -> Result<Lock, FetchError> {
     let folder = &absolute(folder)?;
+    from_some_source(folder, |apt| {
+        let kernel =
+            newest_kernel(&apt.package_names(KERNEL_PREFIX)?).ok_or(FetchError::NoKernel)?;
+        Ok(Lock {
+            format: Lock::FORMAT,
+            firmware: apt.download_newest(FIRMWARE_PACKAGE, folder)?,
+            kernel: apt.download_newest(&kernel, folder)?,
+        })
+    })
+}
+
+/// A source that offers both packages in the locked versions.
+fn offering(folder: &Path, lock: &Lock) -> Result<Apt, FetchError> {
+    let mut other = None;
+    let found = from_some_source(folder, |apt| {
+        for package in [&lock.kernel, &lock.firmware] {
+            if !apt.versions(&package.package)?.contains(&package.version) {
+                other.get_or_insert(not_offered(&apt, package)?);
+                return Err(FetchError::NoKernel);
+            }
+        }
+        Ok(apt)
+    });
+    found.map_err(|error| match (error, other) {
+        (FetchError::NoSource { .. }, Some(other)) => other,
+        (error, _) => error,
+    })
+}
+
+/// What the source has instead.
+fn not_offered(apt: &Apt, package: &LockedPackage) -> Result<FetchError, FetchError> {
+    let is_kernel = package.package.starts_with(KERNEL_PREFIX);
+    let name = if is_kernel { newest_kernel(&apt.package_names(KERNEL_PREFIX)?) } else { None };
+    let name = name.unwrap_or_else(|| package.package.clone());
+    let version = apt.versions(&name)?.into_iter().next();
+    Ok(FetchError::NotOffered {
+        locked: format!("{} {}", package.package, package.version),
+        offered: version
+            .map_or_else(|| "nothing".to_owned(), |version| format!("{name} {version}")),
+    })
+}
+
+/// Tries the machine's archives one after the other.
+fn from_some_source<T>(
+    folder: &Path,
+    mut work: impl FnMut(Apt) -> Result<T, FetchError>,
+) -> Result<T, FetchError> {
     let mut refusals = Vec::new();
     for candidate in sources::candidates(&[KERNEL_SUITE, FIRMWARE_SUITE])? {
-        match fetch_from(&candidate, folder) {
-            Ok(()) => return DebianInputs::open(folder)?.ok_or(FetchError::NoSource { refusals }),
-            Err(refusal @ FetchError::Command { .. } | refusal @ FetchError::NoKernel) => {
+        let apt = Apt::prepare(&folder.join("apt"), &candidate)?;
+        match apt.update().and_then(|()| work(apt)) {
+            Ok(done) => return Ok(done),
+            Err(refusal @ (FetchError::Command { .. } | FetchError::NoKernel)) => {
                 tracing::debug!(source = %candidate.origin, %refusal, "apt source is of no use");
                 refusals.push(format!("{}: {refusal}", candidate.origin));
             }
@@ -114,89 +200,31 @@ pub fn fetch(folder: &Path) -> Result<DebianInputs, FetchError> {
     Err(FetchError::NoSource { refusals })
 }
 
-/// Why the packages cannot be fetched.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FetchError {
-    /// The record of an earlier fetch cannot be read.
-    #[error("failed to read the record of the fetched packages")]
-    Record {
-        /// What is wrong with it.
-        #[source]
-        source: ReadError,
-    },
-    /// A file of an earlier fetch is gone.
-    #[error("{} is missing from the fetched packages; remove the folder to fetch them again", path.display())]
-    Incomplete {
-        /// Path of the missing file.
-        path: PathBuf,
-    },
-    /// None of the machine's apt sources has the packages.
-    #[error("no apt source of this machine has the packages: {}", if refusals.is_empty() { "no Debian archive is configured".to_owned() } else { refusals.join("; ") })]
-    NoSource {
-        /// What each source said.
-        refusals: Vec<String>,
-    },
-    /// The source has no kernel of the wanted series.
-    #[error("neither {KERNEL_SUITE} nor the security suite has a signed 6.12 cloud kernel")]
-    NoKernel,
-    /// A command failed.
-    #[error("{command} failed: {output}")]
-    Command {
-        /// The command and its first argument.
-        command: String,
-        /// Last line that it printed on its error stream.
-        output: String,
-    },
-    /// A command cannot be started, as it is not installed for instance.
-    #[error("failed to run {command}")]
-    NotRun {
-        /// The command.
-        command: String,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// A file or folder cannot be read or written.
-    #[error("failed to access {}", path.display())]
-    File {
-        /// Its path.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl FetchError {
-    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
-        let path = path.to_owned();
-        move |source| Self::File { path, source }
+fn check(deb: &Path, package: &LockedPackage) -> Result<(), FetchError> {
+    let bytes = read_capped(deb, MAX_PART_SIZE).map_err(|source| FetchError::Record { source })?;
+    let found = Sha256::of(&bytes);
+    if found == package.sha256 {
+        return Ok(());
     }
+    Err(FetchError::Altered { path: deb.to_owned(), locked: package.sha256, found })
 }
 
-/// What a completed fetch writes last.
+fn unpack(deb: &Path, to: &Path) -> Result<(), FetchError> {
+    if to.exists() {
+        fs::remove_dir_all(to).map_err(FetchError::file(to))?;
+    }
+    apt::unpack(deb, to)
+}
+
+/// What a completed preparation writes last.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
-    kernel_release: String,
-    packages: BTreeMap<String, String>,
+    unpacked: Lock,
 }
 
-fn fetch_from(candidate: &sources::Candidate, folder: &Path) -> Result<(), FetchError> {
-    let apt = Apt::prepare(&folder.join("apt"), candidate)?;
-    apt.update()?;
-    let kernel_package =
-        newest_kernel(&apt.package_names(KERNEL_PREFIX)?).ok_or(FetchError::NoKernel)?;
-    let kernel_release = kernel_package.trim_start_matches("linux-image-").to_owned();
-
-    let mut packages = BTreeMap::new();
-    for (package, unpacked) in [(kernel_package.as_str(), "kernel"), (FIRMWARE_PACKAGE, "firmware")]
-    {
-        let version = apt.download_and_unpack(package, &folder.join(unpacked))?;
-        packages.insert(package.to_owned(), version);
-    }
-    let record = serde_json::json!(Record { kernel_release, packages });
+fn write_record(folder: &Path, lock: &Lock) -> Result<(), FetchError> {
+    let record = serde_json::json!(Record { unpacked: lock.clone() });
     let path = folder.join(RECORD);
     fs::write(&path, format!("{record:#}\n")).map_err(FetchError::file(&path))
 }
@@ -223,47 +251,11 @@ fn absolute(folder: &Path) -> Result<PathBuf, FetchError> {
     folder.canonicalize().map_err(FetchError::file(folder))
 }
 
+const KERNEL: &str = "kernel";
+const FIRMWARE: &str = "firmware";
 const KERNEL_PREFIX: &str = "linux-image-6.12.";
 const KERNEL_SUFFIX: &str = "-cloud-amd64";
-const RECORD: &str = "packages.json";
-const MAX_RECORD_SIZE: u64 = 64 * 1024;
+const RECORD: &str = "unpacked.json";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn takes_the_newest_signed_cloud_kernel() {
-        let names = [
-            "linux-image-6.12.9+deb12-cloud-amd64",
-            "linux-image-6.12.117+deb12-cloud-amd64",
-            "linux-image-6.12.43+deb12-cloud-amd64",
-            "linux-image-6.12.200+deb12-amd64",
-            "linux-image-6.12.200+deb12-cloud-amd64-unsigned",
-            "linux-image-6.12.200+deb12-cloud-amd64-dbg",
-            "linux-image-6.12.200+deb12-cloud-arm64",
-        ]
-        .map(str::to_owned);
-        let newest = newest_kernel(&names);
-        assert_eq!(newest.as_deref(), Some("linux-image-6.12.117+deb12-cloud-amd64"));
-        assert_eq!(newest_kernel(&[]), None);
-    }
-
-    #[test]
-    fn an_empty_folder_holds_no_inputs() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(DebianInputs::open(folder.path()).unwrap(), None);
-    }
-
-    #[test]
-    fn refuses_records_without_their_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let record = folder.path().join(RECORD);
-        fs::write(&record, r#"{"kernel_release":"6.12","packages":{}}"#).unwrap();
-        let refused = DebianInputs::open(folder.path());
-        assert!(matches!(refused, Err(FetchError::Incomplete { .. })), "{refused:?}");
-        fs::write(&record, r#"{"kernel_release":"6.12","packages":{},"more":1}"#).unwrap();
-        let refused = DebianInputs::open(folder.path());
-        assert!(matches!(refused, Err(FetchError::Record { .. })), "{refused:?}");
-    }
-}
+mod tests;

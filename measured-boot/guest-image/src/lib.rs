@@ -10,7 +10,8 @@
 //!
 //! use casemate_guest_image::{BuildInputs, Kind, build, inputs, verify};
 //!
-//! let debian = inputs::fetch(Path::new("target/casemate/inputs"))?;
+//! let lock = inputs::Lock::of_this_release()?;
+//! let debian = inputs::prepare(Path::new("target/casemate/inputs"), &lock)?;
 //! let out = Path::new("target/casemate/guest/production");
 //! let manifest = build(
 //!     &BuildInputs {
@@ -18,7 +19,7 @@
 //!         kernel: &debian.kernel,
 //!         modules: &debian.modules,
 //!         agent: Path::new("target/x86_64-unknown-linux-gnu/release/casemate-agent"),
-//!         packages: debian.packages.clone(),
+//!         lock,
 //!         kind: Kind::Production,
 //!     },
 //!     out,
@@ -52,6 +53,7 @@ pub use build::BuildInputs;
 pub use build::Kind;
 pub use build::build;
 pub use cmdline::command_line;
+pub use cmdline::command_line_smp;
 pub use cpio::CpioError;
 pub use elf::ElfError;
 pub use image::GuestImage;

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::num::NonZeroU16;
 
 use ring::digest;
 use serde::Deserialize;
 use serde::Serialize;
+
+use crate::inputs::Lock;
 
 /// The description beside the parts of a guest image. It is not measured: who trusts it, trusts the
 /// folder it lies in.
@@ -18,13 +19,11 @@ pub struct Manifest {
     pub format: u32,
     /// What the image is for.
     pub kind: KindName,
-    /// Largest number of virtual CPUs that the command line allows.
-    pub max_vcpus: NonZeroU16,
     /// Release of the kernel.
     pub kernel_release: String,
-    /// Versions of the packages that firmware and kernel come from, by package name.
-    pub packages: BTreeMap<String, String>,
-    /// The four measured files, by name.
+    /// The packages that firmware and kernel come from.
+    pub inputs: Lock,
+    /// The measured files, by name.
     pub parts: BTreeMap<String, PartRecord>,
     /// The files in the initramfs, in the order of their paths.
     pub initramfs_files: Vec<FileRecord>,
@@ -32,15 +31,19 @@ pub struct Manifest {
 
 impl Manifest {
     /// The only version of the format.
-    pub const FORMAT: u32 = 1;
+    pub const FORMAT: u32 = 2;
     /// Name of the file that holds the manifest.
     pub const FILE: &str = "image.json";
     /// Largest accepted manifest, in bytes.
     pub const MAX_SIZE: u64 = 1024 * 1024;
     /// Names of the measured files.
-    pub const PARTS: [&str; 4] = [Self::CMDLINE, Self::FIRMWARE, Self::INITRAMFS, Self::KERNEL];
+    pub const PARTS: [&str; 5] =
+        [Self::CMDLINE_SMP, Self::CMDLINE, Self::FIRMWARE, Self::INITRAMFS, Self::KERNEL];
 
-    pub(crate) const CMDLINE: &str = "cmdline.txt";
+    /// The command line of guests with one virtual CPU.
+    pub const CMDLINE: &str = "cmdline.txt";
+    /// The command line of guests with several virtual CPUs.
+    pub const CMDLINE_SMP: &str = "cmdline-smp.txt";
     pub(crate) const FIRMWARE: &str = "firmware.fd";
     pub(crate) const INITRAMFS: &str = "initramfs";
     pub(crate) const KERNEL: &str = "kernel";

@@ -13,6 +13,7 @@ mod fixtures;
 #[path = "fixtures/qemu.rs"]
 mod qemu;
 
+use std::num::NonZeroU16;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -46,13 +47,14 @@ fn probe_image(kind: fn(&std::path::Path) -> Kind<'_>) -> Option<(GuestImage, u6
 fn only_what_was_measured_boots() {
     let Some((image, address)) = probe_image(|_| Kind::Production) else { return };
     let cmdline = std::str::from_utf8(&image.cmdline).unwrap();
-    let table = image.hashes().unwrap().to_table();
+    let table = image.hashes(NonZeroU16::MIN).unwrap().to_table();
     let right = Guest {
         firmware: &image.firmware,
         kernel: &image.kernel,
         initramfs: &image.initramfs,
         cmdline,
         table: Some((&table, address)),
+        vcpus: NonZeroU16::MIN,
     };
     let boot = right.boot(PATIENCE);
     let report =
@@ -102,6 +104,29 @@ fn only_what_was_measured_boots() {
     assert_eq!(value(&report, "cmdline"), seen_by_the_guest(&other_cmdline));
 }
 
+#[test]
+fn two_cpus_boot_with_acpi() {
+    let Some((image, address)) = probe_image(|_| Kind::Production) else { return };
+    let two = NonZeroU16::MIN.saturating_add(1);
+    let table = image.hashes(two).unwrap().to_table();
+    let guest = Guest {
+        firmware: &image.firmware,
+        kernel: &image.kernel,
+        initramfs: &image.initramfs,
+        cmdline: std::str::from_utf8(image.cmdline_for(two)).unwrap(),
+        table: Some((&table, address)),
+        vcpus: two,
+    };
+    let boot = guest.boot(PATIENCE);
+    let report = boot.report.unwrap_or_else(|| panic!("no boot: {}", boot.errors));
+    assert_eq!(value(&report, "cpus"), "2");
+    assert_eq!(value(&report, "tables"), "true");
+    assert_eq!(value(&report, "consoles"), "");
+    assert_eq!(value(&report, "nets"), "eth0 lo");
+    assert_eq!(value(&report, "disk"), "casemate-initdata");
+    check_modules(&report);
+}
+
 fn check_production_report(report: &str, cmdline: &str) {
     assert!(report.starts_with("reached\n") && report.ends_with("end\n"), "{report}");
     assert_eq!(value(report, "cmdline"), seen_by_the_guest(cmdline));
@@ -148,13 +173,14 @@ fn value<'a>(report: &'a str, key: &str) -> &'a str {
 #[test]
 fn simulated_image_has_the_device_driver() {
     let Some((image, address)) = probe_image(|device| Kind::Simulated { device }) else { return };
-    let table = image.hashes().unwrap().to_table();
+    let table = image.hashes(NonZeroU16::MIN).unwrap().to_table();
     let guest = Guest {
         firmware: &image.firmware,
         kernel: &image.kernel,
         initramfs: &image.initramfs,
         cmdline: std::str::from_utf8(&image.cmdline).unwrap(),
         table: Some((&table, address)),
+        vcpus: NonZeroU16::MIN,
     };
     let report = guest.boot(PATIENCE).report.unwrap();
     check_modules(&report);

@@ -27,6 +27,7 @@ use casemate_guest_image::ModuleError;
 use casemate_guest_image::ReadError;
 use casemate_guest_image::Sha256;
 use casemate_guest_image::build;
+use casemate_guest_image::inputs::Lock;
 use casemate_guest_image::verify;
 
 #[test]
@@ -65,7 +66,7 @@ fn two_builds_in_different_folders_are_equal() {
             .collect()
     };
     assert_eq!(digests(&out), digests(&other));
-    assert_eq!(digests(&out).len(), 5);
+    assert_eq!(digests(&out).len(), 6);
 }
 
 #[test]
@@ -254,11 +255,14 @@ fn verify_refuses_other_manifests() {
     assert!(matches!(verify(folder.path()), Err(ReadError::File { .. })));
     fs::write(&manifest, "{}").unwrap();
     assert!(matches!(verify(folder.path()), Err(ReadError::Manifest { .. })));
-    let text = r#"{"format":2,"kind":"production","max_vcpus":1,"kernel_release":"6.12",
-        "packages":{},"parts":{},"initramfs_files":[]}"#;
-    fs::write(&manifest, text).unwrap();
+    let lock = Lock::of_this_release().unwrap().to_json();
+    let text = format!(
+        "{{\"format\":3,\"kind\":\"production\",\"kernel_release\":\"6.12\",\
+         \"inputs\":{lock},\"parts\":{{}},\"initramfs_files\":[]}}"
+    );
+    fs::write(&manifest, &text).unwrap();
     assert!(matches!(verify(folder.path()), Err(ReadError::UnknownFormat { .. })));
-    let text = text.replace("\"format\":2", "\"format\":1");
+    let text = text.replace("\"format\":3", "\"format\":2");
     fs::write(&manifest, &text).unwrap();
     assert!(matches!(verify(folder.path()), Err(ReadError::UnknownFormat { .. })));
     fs::write(&manifest, text.replace("{\"format\"", "{\"more\":1,\"format\"")).unwrap();

@@ -71,6 +71,8 @@ pub(crate) struct EnvArgs {
 pub(crate) enum GuestImageCommand {
     /// Build a guest image; the same inputs give the same bytes
     Build(BuildArgs),
+    /// Write a lock of the newest packages
+    Lock(LockArgs),
     /// Compare the files of a guest image with its manifest
     Verify(VerifyArgs),
 }
@@ -86,12 +88,26 @@ pub(crate) struct BuildArgs {
     /// The device of the software TEE, a static program; for kind sim
     #[arg(long, value_name = "FILE", required_if_eq("kind", "sim"))]
     pub(crate) sim_device: Option<PathBuf>,
-    /// Directory of kernel and firmware; fetched through apt if they are not there yet
+    /// Directory of the kernel's and the firmware's packages, of a release bundle for instance;
+    /// what is not there is fetched through apt
     #[arg(long, value_name = "DIR")]
     pub(crate) inputs: PathBuf,
+    /// The packages to build from, if not those of this release
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lock: Option<PathBuf>,
     /// Directory of the guest image; an earlier one is replaced
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct LockArgs {
+    /// Directory that the packages are fetched into
+    #[arg(long, value_name = "DIR")]
+    pub(crate) inputs: PathBuf,
+    /// Where the lock goes; standard output if absent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// What a guest image is for.
@@ -152,7 +168,7 @@ pub(crate) struct InitdataArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct SnpArgs {
-    /// Directory of the guest image: firmware.fd, kernel, initramfs, cmdline.txt
+    /// Directory of the guest image: firmware.fd, kernel, initramfs, cmdline.txt, cmdline-smp.txt
     #[arg(long, value_name = "DIR")]
     pub(crate) guest_image: PathBuf,
     /// Number of virtual CPUs

@@ -4,8 +4,11 @@
 use casemate_guest_image::BuildInputs;
 use casemate_guest_image::Kind;
 use casemate_guest_image::inputs;
+use casemate_guest_image::inputs::FetchError;
+use casemate_guest_image::inputs::Lock;
 
 use crate::args::BuildArgs;
+use crate::args::LockArgs;
 use crate::args::VerifyArgs;
 use crate::failure::Failure;
 use crate::failure::chain;
@@ -13,13 +16,13 @@ use crate::file;
 
 /// Builds a guest image and prints the digests of its parts.
 pub(crate) fn build(args: &BuildArgs) -> Result<(), Failure> {
-    let debian = inputs::fetch(&args.inputs).map_err(|error| {
-        Failure::new(
-            "guest-image",
-            chain(&error),
-            "check the machine's apt sources, or give a directory that was filled before",
-        )
-    })?;
+    let lock = match &args.lock {
+        Some(path) => Lock::read(path),
+        None => Lock::of_this_release(),
+    };
+    let debian = lock
+        .and_then(|lock| inputs::prepare(&args.inputs, &lock))
+        .map_err(|error| Failure::new("guest-image", chain(&error), next_step(&error)))?;
     let kind = match &args.sim_device {
         Some(device) => Kind::Simulated { device },
         None => Kind::Production,
@@ -29,7 +32,7 @@ pub(crate) fn build(args: &BuildArgs) -> Result<(), Failure> {
         kernel: &debian.kernel,
         modules: &debian.modules,
         agent: &args.agent,
-        packages: debian.packages.clone(),
+        lock: debian.lock.clone(),
         kind,
     };
     let manifest = casemate_guest_image::build(&inputs, &args.out).map_err(|error| {
@@ -40,6 +43,28 @@ pub(crate) fn build(args: &BuildArgs) -> Result<(), Failure> {
         format!("{text}{}  {name}  {} bytes\n", part.sha256, part.size)
     });
     file::write(None, &text)
+}
+
+/// Fetches the newest packages and writes the lock that names them.
+pub(crate) fn lock(args: &LockArgs) -> Result<(), Failure> {
+    let lock = inputs::lock_newest(&args.inputs)
+        .map_err(|error| Failure::new("guest-image", chain(&error), next_step(&error)))?;
+    file::write(args.out.as_deref(), &lock.to_json())
+}
+
+fn next_step(error: &FetchError) -> &'static str {
+    match error {
+        FetchError::NotOffered { .. } => {
+            "put the locked packages of a release bundle into the --inputs directory, or lock the offered ones: casemate guest-image lock"
+        }
+        FetchError::Altered { .. } => "remove that file and fetch it again",
+        FetchError::Lock { .. } | FetchError::LockFormat => {
+            "write the lock again: casemate guest-image lock"
+        }
+        _ => {
+            "check the machine's apt sources, or put the locked packages into the --inputs directory"
+        }
+    }
 }
 
 /// Compares a guest image with its manifest.

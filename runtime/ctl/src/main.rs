@@ -41,6 +41,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Check(args) => check::run(&args),
         Command::Env(args) => env::print(&args),
         Command::GuestImage(GuestImageCommand::Build(args)) => guest_image::build(&args),
+        Command::GuestImage(GuestImageCommand::Lock(args)) => guest_image::lock(&args),
         Command::GuestImage(GuestImageCommand::Verify(args)) => guest_image::verify(&args),
         Command::Image(ImageCommand::Encrypt(args)) => image::encrypt(&args),
         Command::Measure(MeasureCommand::Initdata(args)) => measure::initdata(&args),

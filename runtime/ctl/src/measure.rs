@@ -7,6 +7,7 @@ use casemate_agent_api::Code;
 use casemate_boot_formats::initdata::Initdata;
 use casemate_boot_formats::initdata::MAX_DOCUMENT_SIZE;
 use casemate_boot_formats::sev_hashes::KernelHashes;
+use casemate_guest_image::Manifest;
 use casemate_launch_digest::GuestFeatures;
 use casemate_launch_digest::SnpLaunch;
 use serde_json::json;
@@ -37,7 +38,8 @@ pub(crate) fn snp(args: &SnpArgs) -> Result<(), Failure> {
         file::read(&path, MAX_GUEST_FILE)
     };
     let firmware = part("firmware.fd")?;
-    let (kernel, initramfs, cmdline) = (part("kernel")?, part("initramfs")?, part("cmdline.txt")?);
+    let cmdline = if args.vcpus.get() == 1 { Manifest::CMDLINE } else { Manifest::CMDLINE_SMP };
+    let (kernel, initramfs, cmdline) = (part("kernel")?, part("initramfs")?, part(cmdline)?);
     let refused = |error: &dyn std::error::Error| {
         Failure::new(
             "guest-image",

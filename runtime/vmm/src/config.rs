@@ -16,7 +16,7 @@ pub struct VmConfig {
     pub vcpus: VcpuCount,
     /// Guest memory.
     pub memory: MemoryMib,
-    /// Folder with `firmware.fd`, `kernel`, `initramfs` and `cmdline.txt`.
+    /// Folder with `firmware.fd`, `kernel`, `initramfs`, `cmdline.txt` and `cmdline-smp.txt`.
     pub guest_image: PathBuf,
     /// File that the guest sees as the read-only disk with serial `casemate-initdata`.
     pub initdata: Option<PathBuf>,
@@ -205,8 +205,6 @@ impl VcpuCount {
     pub const MAX: u16 = 240;
     /// One.
     pub const ONE: Self = Self(1);
-    /// The largest count.
-    pub const MAX_COUNT: Self = Self(Self::MAX);
 
     /// Takes a count.
     ///

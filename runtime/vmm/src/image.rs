@@ -11,7 +11,8 @@ use casemate_boot_formats::sev_hashes::{KernelHashes, MAX_COMMAND_LINE};
 use crate::config::VcpuCount;
 use crate::error::Error;
 
-/// A folder with `firmware.fd`, `kernel`, `initramfs` and `cmdline.txt`.
+/// A folder with `firmware.fd`, `kernel`, `initramfs`, `cmdline.txt` and, for guests with several
+/// vCPUs, `cmdline-smp.txt`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestImage {
     /// The firmware.
@@ -33,33 +34,23 @@ pub(crate) struct HashTable {
 }
 
 impl GuestImage {
-    /// Reads the command line and checks that the other files exist.
+    /// Reads the command line for so many vCPUs and checks that the other files exist.
     ///
     /// # Errors
     ///
     /// [`Error::File`] or [`Error::GuestImage`].
-    pub fn open(folder: &Path) -> Result<Self, Error> {
+    pub fn open(folder: &Path, vcpus: VcpuCount) -> Result<Self, Error> {
+        let cmdline = if vcpus == VcpuCount::ONE { "cmdline.txt" } else { "cmdline-smp.txt" };
         let image = Self {
             firmware: folder.join("firmware.fd"),
             kernel: folder.join("kernel"),
             initramfs: folder.join("initramfs"),
-            cmdline: read_cmdline(&folder.join("cmdline.txt"))?,
+            cmdline: read_cmdline(&folder.join(cmdline))?,
         };
         for file in [&image.firmware, &image.kernel, &image.initramfs] {
             open(file)?;
         }
         Ok(image)
-    }
-
-    /// The most vCPUs that a guest of this image uses. With `acpi=off` on the measured command line
-    /// (E2) the kernel finds one: it knows of others by ACPI only.
-    #[must_use]
-    pub fn max_vcpus(&self) -> VcpuCount {
-        if self.cmdline.split(' ').any(|word| word == "acpi=off") {
-            VcpuCount::ONE
-        } else {
-            VcpuCount::MAX_COUNT
-        }
     }
 
     /// The table that makes the firmware accept exactly these files.
@@ -146,33 +137,41 @@ mod tests {
         folder
     }
 
+    fn open(folder: &Path) -> Result<GuestImage, Error> {
+        GuestImage::open(folder, VcpuCount::ONE)
+    }
+
     #[test]
     fn takes_the_command_line_as_it_is() {
         let folder = folder(b"console=ttyS0 quiet ");
-        assert_eq!(GuestImage::open(folder.path()).unwrap().cmdline, "console=ttyS0 quiet ");
+        assert_eq!(open(folder.path()).unwrap().cmdline, "console=ttyS0 quiet ");
     }
 
     #[test]
     fn refuses_command_lines_that_would_change_on_the_way() {
         for bad in [b"a\n".as_slice(), b"a\0b", b"\xff", &[b'a'; MAX_COMMAND_LINE + 1]] {
             let folder = folder(bad);
-            let error = GuestImage::open(folder.path()).unwrap_err();
+            let error = open(folder.path()).unwrap_err();
             assert!(matches!(error, Error::GuestImage { .. }), "{error}");
         }
     }
 
     #[test]
-    fn a_guest_without_acpi_has_one_vcpu() {
-        let max = |cmdline: &[u8]| GuestImage::open(folder(cmdline).path()).unwrap().max_vcpus();
-        assert_eq!(max(b"quiet acpi=off"), VcpuCount::ONE);
-        assert_eq!(max(b"quiet acpi=offline"), VcpuCount::MAX_COUNT);
+    fn several_vcpus_have_a_command_line_of_their_own() {
+        let folder = folder(b"quiet acpi=off");
+        let several = VcpuCount::new(2).unwrap();
+        let error = GuestImage::open(folder.path(), several).unwrap_err();
+        assert!(error.to_string().contains("cmdline-smp.txt"), "{error}");
+        std::fs::write(folder.path().join("cmdline-smp.txt"), b"quiet").unwrap();
+        assert_eq!(GuestImage::open(folder.path(), several).unwrap().cmdline, "quiet");
+        assert_eq!(open(folder.path()).unwrap().cmdline, "quiet acpi=off");
     }
 
     #[test]
     fn names_the_missing_file() {
         let folder = folder(b"quiet");
         std::fs::remove_file(folder.path().join("initramfs")).unwrap();
-        let error = GuestImage::open(folder.path()).unwrap_err();
+        let error = open(folder.path()).unwrap_err();
         assert!(error.to_string().contains("initramfs"), "{error}");
     }
 
@@ -181,7 +180,7 @@ mod tests {
         // E1: such firmware would boot any kernel.
         let folder = folder(b"quiet");
         std::fs::write(folder.path().join("firmware.fd"), vec![0; 8192]).unwrap();
-        let error = GuestImage::open(folder.path()).unwrap().hash_table().unwrap_err();
+        let error = open(folder.path()).unwrap().hash_table().unwrap_err();
         assert!(matches!(error, Error::GuestImage { .. }), "{error}");
     }
 

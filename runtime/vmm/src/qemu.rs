@@ -60,7 +60,7 @@ impl QemuVmm {
             Tee::Tdx => (Some(probe::tdx()?), None),
             Tee::Sim { socket } => (None, Some(psp::connect(socket).await?)),
         };
-        let image = GuestImage::open(&config.guest_image)?;
+        let image = GuestImage::open(&config.guest_image, config.vcpus)?;
         if let Some(platform) = hardware {
             return Ok(Prepared { image, platform, firmware_size: 0, psp });
         }

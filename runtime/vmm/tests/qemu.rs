@@ -466,7 +466,9 @@ impl Folder {
         std::fs::write(folder.path("firmware.fd"), firmware()).unwrap();
         std::fs::write(folder.path("kernel"), kernel()).unwrap();
         std::fs::write(folder.path("initramfs"), b"initramfs").unwrap();
-        std::fs::write(folder.path("cmdline.txt"), b"quiet").unwrap();
+        for cmdline in ["cmdline.txt", "cmdline-smp.txt"] {
+            std::fs::write(folder.path(cmdline), b"quiet").unwrap();
+        }
         std::fs::write(folder.path("initdata.img"), [0; 512]).unwrap();
         std::fs::write(folder.path("table"), [0x77; 176]).unwrap();
         folder
@@ -477,7 +479,7 @@ impl Folder {
     }
 
     fn image(&self) -> GuestImage {
-        GuestImage::open(self.0.path()).unwrap()
+        GuestImage::open(self.0.path(), casemate_vmm::VcpuCount::ONE).unwrap()
     }
 
     fn sockets(&self) -> Sockets {

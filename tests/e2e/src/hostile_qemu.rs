@@ -92,10 +92,13 @@ pub fn changed_guest_image(from: &Path, to: &Path, word: &str) -> anyhow::Result
         let entry = entry?;
         fs::copy(entry.path(), to.join(entry.file_name())).context("copy the guest image")?;
     }
-    let file = to.join("cmdline.txt");
-    let line = fs::read_to_string(&file).context("read the command line")?;
-    ensure!(!line.contains('\n'), "the command line has a line feed");
-    fs::write(file, format!("{line} {word}")).context("change the command line")
+    for name in ["cmdline.txt", "cmdline-smp.txt"] {
+        let file = to.join(name);
+        let line = fs::read_to_string(&file).context("read the command line")?;
+        ensure!(!line.contains('\n'), "the command line has a line feed");
+        fs::write(file, format!("{line} {word}")).context("change the command line")?;
+    }
+    Ok(())
 }
 
 /// The program that the shim asks for when nobody tampers.

@@ -63,12 +63,11 @@ impl Bench {
         folder
     }
 
-    /// The hash table of the image.
-    pub(crate) fn table(&self) -> [u8; 176] {
+    /// The hash table of the image for so many vCPUs.
+    pub(crate) fn table(&self, vcpus: u32) -> [u8; 176] {
         let read = |name: &str| std::fs::read(self.image.join(name)).unwrap();
-        let hashes =
-            KernelHashes::of(&read("kernel"), &read("initramfs"), &read("cmdline.txt")).unwrap();
-        hashes.to_table()
+        let cmdline = read(super::judge::cmdline(vcpus));
+        KernelHashes::of(&read("kernel"), &read("initramfs"), &cmdline).unwrap().to_table()
     }
 
     pub(crate) fn image_with_command_line(&self, addition: &str) -> PathBuf {
@@ -203,7 +202,7 @@ fn build_image() -> Result<PathBuf, String> {
         kernel: &debian.kernel,
         modules: &debian.modules,
         agent: &programs.join("examples/test-agent"),
-        packages: debian.packages.clone(),
+        lock: debian.lock.clone(),
         kind: Kind::Simulated { device: &programs.join("casemate-tee-sim-device") },
     };
     build(&inputs, &out).map_err(|error| format!("the guest image: {error}"))?;

@@ -10,6 +10,11 @@ pub(crate) struct Judge {
     measure: PathBuf,
 }
 
+/// Name of the file with the command line for so many vCPUs.
+pub(crate) fn cmdline(vcpus: u32) -> &'static str {
+    if vcpus == 1 { "cmdline.txt" } else { "cmdline-smp.txt" }
+}
+
 impl Judge {
     pub(crate) fn find() -> Result<Self, String> {
         let measure = std::env::var_os("CASEMATE_SEV_SNP_MEASURE").map_or_else(
@@ -36,7 +41,7 @@ impl Judge {
         let output = Command::new(&self.measure)
             .args(["--mode", "snp", "--vcpu-type", "EPYC-v4", "--vmm-type", "QEMU"])
             .args(["--guest-features", "0x1", "--vcpus", &vcpus.to_string()])
-            .args(["--append", &std::fs::read_to_string(image.join("cmdline.txt")).unwrap()])
+            .args(["--append", &std::fs::read_to_string(image.join(cmdline(vcpus))).unwrap()])
             .arg("--ovmf")
             .arg(image.join("firmware.fd"))
             .arg("--kernel")

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::io::Write;
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -27,6 +28,25 @@ pub(crate) fn load_all(directory: &Path) -> Result<(), ModuleError> {
             // No such device here; whoever needs it will say so.
             Err(Errno::NODEV) => tracing::info!(module = name, "no device"),
             Err(source) => return Err(ModuleError::Load { name: name.to_owned(), source }),
+        }
+    }
+    Ok(())
+}
+
+/// Ends the loading of code into the kernel, until the guest ends.
+///
+/// # Security
+///
+/// What runs in the kernel is what was measured: no module is loaded after these, on request of a
+/// container or of a device that the host adds (E4), and no other kernel is started.
+pub(crate) fn close_kernel(settings: &Path) -> Result<(), ModuleError> {
+    for name in ["modules_disabled", "kexec_load_disabled"] {
+        let setting = File::options().write(true).open(settings.join(name));
+        match setting.and_then(|mut file| file.write_all(b"1\n")) {
+            Ok(()) => {}
+            // A kernel without modules or kexec has nothing to close.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ModuleError::Close { name, source }),
         }
     }
     Ok(())
@@ -59,6 +79,12 @@ pub(crate) enum ModuleError {
     },
     #[error("the list of kernel modules is malformed")]
     Order,
+    #[error("failed to set kernel.{name}")]
+    Close {
+        name: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("failed to load the kernel module {name}")]
     Load {
         name: String,
@@ -75,6 +101,20 @@ const MAX_ORDER: usize = 16 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn closing_sets_what_there_is_and_fails_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        close_kernel(&folder.path().join("absent")).unwrap();
+        close_kernel(&folder.path().join("absent")).unwrap();
+        std::fs::write(folder.path().join("modules_disabled"), "0\n").unwrap();
+        close_kernel(folder.path()).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("modules_disabled")).unwrap();
+        assert_eq!(text, "1\n");
+        std::fs::create_dir(folder.path().join("kexec_load_disabled")).unwrap();
+        let error = close_kernel(folder.path()).unwrap_err();
+        assert!(matches!(error, ModuleError::Close { name: "kexec_load_disabled", .. }));
+    }
 
     #[test]
     fn reads_one_name_a_line() {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 use proptest::prelude::*;
 
+use super::footer::FOOTER;
+use super::footer::FOOTER_DISTANCE;
 use super::*;
 
 /// A small image with the same table as Debian's AmdSev build, made from parts.
@@ -51,14 +53,9 @@ impl Image {
         let start = self.size - Self::METADATA_OFFSET as usize;
         image[start..start + metadata.len()].copy_from_slice(&metadata);
 
-        let mut table = Vec::new();
-        for (guid, data) in &self.entries {
-            table.extend(data);
-            table.extend((data.len() as u16 + 18).to_le_bytes());
-            table.extend(guid);
-        }
-        table.extend((table.len() as u16 + 18).to_le_bytes());
-        table.extend(FOOTER);
+        let entries: Vec<_> =
+            self.entries.iter().map(|(guid, data)| (*guid, data.as_slice())).collect();
+        let table = footer_of(&entries);
         let end = self.size - FOOTER_DISTANCE;
         image[end - table.len()..end].copy_from_slice(&table);
         image

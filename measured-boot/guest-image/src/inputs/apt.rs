@@ -8,7 +8,11 @@ use std::process::Command;
 use std::process::Stdio;
 
 use super::FetchError;
+use super::LockedPackage;
 use super::sources::Candidate;
+use crate::Sha256;
+use crate::image::MAX_PART_SIZE;
+use crate::image::read_capped;
 
 /// apt with private lists, state, cache and sources.
 #[derive(Debug)]
@@ -49,43 +53,70 @@ impl Apt {
         Ok(run(command)?.lines().map(str::to_owned).collect())
     }
 
-    /// Downloads a package, checks its signature and unpacks it into a folder that it replaces.
-    /// Gives the package's version.
-    pub(super) fn download_and_unpack(
-        &self,
-        package: &str,
-        unpacked: &Path,
-    ) -> Result<String, FetchError> {
-        if unpacked.exists() {
-            fs::remove_dir_all(unpacked).map_err(FetchError::file(unpacked))?;
-        }
-        self.unpack_beside(package, unpacked)
+    /// Versions of a package that the lists offer, the newest first.
+    pub(super) fn versions(&self, package: &str) -> Result<Vec<String>, FetchError> {
+        let mut command = self.command("apt-cache");
+        command.args(["madison", package]);
+        let lines = run(command)?;
+        // `name | version | source`
+        let versions = lines.lines().filter_map(|line| line.split('|').nth(1));
+        Ok(versions.map(|version| version.trim().to_owned()).collect())
     }
 
-    /// Like [`Self::download_and_unpack`], but what the folder holds already stays.
+    /// Downloads the locked version of a package, whose signature apt checks, to a file.
+    pub(super) fn download(&self, package: &LockedPackage, to: &Path) -> Result<(), FetchError> {
+        let wanted = format!("{}={}", package.package, package.version);
+        let deb = self.download_to_cache(&wanted)?;
+        fs::rename(&deb, to).map_err(FetchError::file(to))
+    }
+
+    /// Downloads the newest version of a package into a folder, and locks it.
+    pub(super) fn download_newest(
+        &self,
+        package: &str,
+        folder: &Path,
+    ) -> Result<LockedPackage, FetchError> {
+        let deb = self.download_to_cache(package)?;
+        let bytes =
+            read_capped(&deb, MAX_PART_SIZE).map_err(|source| FetchError::Record { source })?;
+        let field = |name: &str| {
+            let mut command = Command::new("dpkg-deb");
+            command.arg("-f").arg(&deb).arg(name);
+            Ok::<_, FetchError>(run(command)?.trim().to_owned())
+        };
+        let locked = LockedPackage {
+            package: package.to_owned(),
+            version: field("Version")?,
+            architecture: field("Architecture")?,
+            sha256: Sha256::of(&bytes),
+        };
+        let to = folder.join(locked.file_name());
+        fs::rename(&deb, &to).map_err(FetchError::file(&to))?;
+        Ok(locked)
+    }
+
+    /// Downloads a package and unpacks it beside what the folder holds already. Gives its version.
     pub(super) fn unpack_beside(
         &self,
         package: &str,
         unpacked: &Path,
     ) -> Result<String, FetchError> {
-        let debs = self.folder.join("debs").join(package);
-        fs::create_dir_all(&debs).map_err(FetchError::file(&debs))?;
-        let mut command = self.command("apt-get");
-        command.args(["download", package]).current_dir(&debs);
-        run(command)?;
-
-        let mut entries = fs::read_dir(&debs).map_err(FetchError::file(&debs))?;
-        let deb = entries.next().transpose().map_err(FetchError::file(&debs))?;
-        let deb = deb.map(|entry| entry.path()).unwrap_or_default();
-
-        fs::create_dir_all(unpacked).map_err(FetchError::file(unpacked))?;
-        let mut command = Command::new("dpkg-deb");
-        command.arg("-x").args([deb.as_path(), unpacked]);
-        run(command)?;
-
+        let deb = self.download_to_cache(package)?;
+        unpack(&deb, unpacked)?;
         let mut command = Command::new("dpkg-deb");
         command.arg("-f").arg(&deb).arg("Version");
         Ok(run(command)?.trim().to_owned())
+    }
+
+    fn download_to_cache(&self, wanted: &str) -> Result<PathBuf, FetchError> {
+        let debs = self.folder.join("debs").join(wanted);
+        fs::create_dir_all(&debs).map_err(FetchError::file(&debs))?;
+        let mut command = self.command("apt-get");
+        command.args(["download", wanted]).current_dir(&debs);
+        run(command)?;
+        let mut entries = fs::read_dir(&debs).map_err(FetchError::file(&debs))?;
+        let deb = entries.next().transpose().map_err(FetchError::file(&debs))?;
+        deb.map(|entry| entry.path()).ok_or(FetchError::Incomplete { path: debs })
     }
 
     /// Installs packages on the machine from these lists, the named suite first.
@@ -130,6 +161,14 @@ impl Apt {
         let path = self.folder.join(name);
         fs::write(&path, text).map_err(FetchError::file(&path))
     }
+}
+
+/// Unpacks a package file beside what the folder holds already.
+pub(super) fn unpack(deb: &Path, folder: &Path) -> Result<(), FetchError> {
+    fs::create_dir_all(folder).map_err(FetchError::file(folder))?;
+    let mut command = Command::new("dpkg-deb");
+    command.arg("-x").args([deb, folder]);
+    run(command).map(drop)
 }
 
 /// Runs a command to its end and gives what it printed.

@@ -14,7 +14,6 @@ use casemate_agent_api::Code;
 use casemate_agent_api::proto;
 use casemate_boot_formats::initdata::Initdata;
 use casemate_sandbox::Id;
-use casemate_vmm::GuestImage;
 use casemate_vmm::HostData;
 use casemate_vmm::MacAddress;
 use casemate_vmm::Network;
@@ -168,15 +167,6 @@ impl<'a> Plan<'a> {
         let invalid = |error| ShimError::coded(Code::ConfigInvalid, error);
         let (vcpus, memory) =
             projection::vm_size(&self.config, self.spec.sizing()?).map_err(invalid)?;
-        let image = GuestImage::open(&self.config.guest_image)
-            .map_err(|error| ShimError::coded(error.code(), chain(&error)))?;
-        if vcpus > image.max_vcpus() {
-            tracing::warn!(
-                wanted = vcpus.get(),
-                given = image.max_vcpus().get(),
-                "the guest image uses fewer vCPUs than the pod's limit"
-            );
-        }
         let nics = network.nics.iter().map(|nic| Nic {
             tap: nic.tap.clone(),
             mac: MacAddress(nic.mac),
@@ -185,7 +175,7 @@ impl<'a> Plan<'a> {
         Ok(VmConfig {
             name: VmName::new(self.id.as_str()).map_err(invalid)?,
             tee: self.config.tee.clone(),
-            vcpus: vcpus.min(image.max_vcpus()),
+            vcpus,
             memory,
             guest_image: self.config.guest_image.clone(),
             initdata: Some(initdata),

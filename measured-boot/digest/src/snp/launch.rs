@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A whole SNP launch in QEMU's order: firmware image, SEV metadata sections, virtual CPUs.
+//! QEMU's launches in short: a prediction from files, and the fold of guest memory.
 //!
 //! Source: QEMU, `target/i386/sev.c`. Other VMMs measure the same firmware in another order or with
 //! other page types and get another digest.
@@ -11,15 +11,18 @@ use casemate_boot_formats::ovmf::OvmfError;
 use casemate_boot_formats::ovmf::PAGE_SIZE;
 use casemate_boot_formats::ovmf::SectionKind;
 use casemate_boot_formats::sev_hashes::KernelHashes;
-use casemate_boot_formats::sev_hashes::KernelHashesError;
 
-use crate::FoldError;
-use crate::GuestFeatures;
-use crate::LaunchDigest;
-use crate::Pages;
-use crate::Vcpu;
-use crate::VcpuType;
-use crate::fold_vcpus;
+use super::FoldError;
+use super::GuestFeatures;
+use super::LaunchDigest;
+use super::Pages;
+use super::VcpuType;
+use super::VmmProfile;
+use crate::plan::Firmware;
+use crate::plan::PlanError;
+use crate::plan::SnpGuest;
+use crate::plan::SnpInputs;
+use crate::plan::SnpPlan;
 
 /// Everything that the digest of a launch depends on, but for the number of virtual CPUs.
 #[derive(Clone, Copy, Debug)]
@@ -41,40 +44,29 @@ impl SnpLaunch<'_> {
     ///
     /// Firmware that cannot be measured: see [`LaunchError`].
     pub fn digest(&self, vcpus: NonZeroU16) -> Result<LaunchDigest, LaunchError> {
-        self.fold(vcpus, |_| {})
+        Ok(self.plan(vcpus)?.digest())
     }
 
     /// The digests with 1, 2, … up to this many virtual CPUs. The firmware is folded once, and each
-    /// further CPU costs two hashes.
+    /// further CPU costs one hash.
     ///
     /// # Errors
     ///
     /// As [`SnpLaunch::digest`].
     pub fn digests(&self, max_vcpus: NonZeroU16) -> Result<Vec<LaunchDigest>, LaunchError> {
-        let mut digests = Vec::with_capacity(max_vcpus.get().into());
-        self.fold(max_vcpus, |digest| digests.push(digest))?;
-        Ok(digests)
+        Ok(self.plan(max_vcpus)?.digests_by_vcpus())
     }
 
-    fn fold(
-        &self,
-        vcpus: NonZeroU16,
-        each: impl FnMut(LaunchDigest),
-    ) -> Result<LaunchDigest, LaunchError> {
-        let ovmf = Ovmf::parse(self.firmware)?;
-        let hash_page = match &self.hashes {
-            Some(hashes) => Some(hashes.to_page(ovmf.hash_table_address()?)?),
-            None => None,
+    fn plan(&self, vcpus: NonZeroU16) -> Result<SnpPlan<'_>, LaunchError> {
+        let inputs = SnpInputs {
+            firmware: Firmware::parse(self.firmware)?,
+            hashes: self.hashes,
+            vmm: VmmProfile::Qemu(self.vcpu_type),
+            features: self.features,
+            vcpus,
+            guest: SnpGuest::default(),
         };
-        let mut digest = fold_sections(self.firmware, &ovmf, hash_page.as_deref())?;
-        let reset_eip = match ovmf.reset_eip() {
-            Some(eip) => eip,
-            // One CPU needs no reset block.
-            None if vcpus == NonZeroU16::MIN => Vcpu::RESET_VECTOR,
-            None => return Err(LaunchError::NoResetBlock),
-        };
-        fold_vcpus(&mut digest, self.vcpu_type, self.features, reset_eip, vcpus, each)?;
-        Ok(digest)
+        Ok(inputs.plan()?)
     }
 }
 
@@ -83,7 +75,7 @@ impl SnpLaunch<'_> {
 /// This is the software PSP's entry: `firmware` is what stands at [`Ovmf::image_address`], and
 /// `hash_page` the page at [`Ovmf::hash_page_address`] (`None` measures zeros there, as QEMU's
 /// `kernel-hashes=off` does). All other sections are measured without their contents.
-/// [`SnpLaunch`] runs the same fold over files, and [`fold_vcpus`] completes it.
+/// [`SnpPlan`] runs the same fold over files, and [`fold_vcpus`](super::fold_vcpus) completes it.
 ///
 /// # Errors
 ///
@@ -128,12 +120,9 @@ pub enum LaunchError {
     /// The firmware image is malformed or, for a measured boot, has no place for the hash table.
     #[error("failed to read the firmware image")]
     Firmware(#[from] OvmfError),
-    /// The hash table does not fit its page.
-    #[error("failed to lay out the page of the SEV hash table")]
-    Hashes(#[from] KernelHashesError),
-    /// More than one virtual CPU, and the firmware does not say where the others start.
-    #[error("the firmware has no SEV-ES reset block, so it can start one virtual CPU only")]
-    NoResetBlock,
+    /// There is no such launch.
+    #[error("failed to plan the launch")]
+    Plan(#[from] PlanError),
     /// The pages of the image cannot be folded.
     #[error("failed to fold the pages of the launch")]
     Fold(#[from] FoldError),

@@ -10,6 +10,9 @@ use std::fmt;
 use casemate_boot_formats::ovmf::PAGE_SIZE;
 use ring::digest;
 
+use super::PageRange;
+use super::PageType;
+
 /// Pages of one kind, adjacent in guest-physical memory, as SNP_LAUNCH_UPDATE takes them.
 #[derive(Clone, Copy)]
 pub enum Pages<'a> {
@@ -28,14 +31,14 @@ pub enum Pages<'a> {
 }
 
 impl Pages<'_> {
-    fn number(&self) -> u8 {
+    fn page_type(&self) -> PageType {
         match self {
-            Self::Normal(_) => 1,
-            Self::Vmsa(_) => 2,
-            Self::Zero(_) => 3,
-            Self::Unmeasured(_) => 4,
-            Self::Secrets => 5,
-            Self::Cpuid => 6,
+            Self::Normal(_) => PageType::Normal,
+            Self::Vmsa(_) => PageType::Vmsa,
+            Self::Zero(_) => PageType::Zero,
+            Self::Unmeasured(_) => PageType::Unmeasured,
+            Self::Secrets => PageType::Secrets,
+            Self::Cpuid => PageType::Cpuid,
         }
     }
 }
@@ -73,7 +76,7 @@ impl LaunchDigest {
         if !gpa.is_multiple_of(PAGE_SIZE) {
             return Err(FoldError::UnalignedAddress { gpa });
         }
-        let number = pages.number();
+        let page_type = pages.page_type();
         let count = match pages {
             Pages::Zero(count) | Pages::Unmeasured(count) => count,
             Pages::Vmsa(_) | Pages::Secrets | Pages::Cpuid => 1,
@@ -88,27 +91,42 @@ impl LaunchDigest {
         let end = count.checked_mul(PAGE_SIZE).and_then(|length| gpa.checked_add(length));
         end.ok_or(FoldError::BeyondMemory { gpa, count })?;
 
-        let mut fold = |index: u64, contents: [u8; 48]| {
-            let offset = index.saturating_mul(PAGE_SIZE);
-            self.fold_page(gpa.saturating_add(offset), number, &contents);
-        };
         match pages {
-            Pages::Normal(contents) => {
-                let (chunks, _) = contents.as_chunks::<4096>();
-                (0..).zip(chunks).for_each(|(index, chunk)| fold(index, sha384(&[chunk])));
-            }
-            Pages::Vmsa(contents) => fold(0, sha384(&[contents])),
-            _ => (0..count).for_each(|index| fold(index, [0; 48])),
+            Pages::Normal(contents) => self.fold_contents(gpa, contents),
+            Pages::Vmsa(contents) => self.fold_page(gpa, page_type, &sha384(&[contents])),
+            _ => self.fold_empty(gpa, page_type, count),
         }
         Ok(())
     }
 
-    fn fold_page(&mut self, gpa: u64, number: u8, contents: &[u8; 48]) {
+    /// Folds a range that was checked when it was made.
+    pub(crate) fn fold_range(&mut self, range: &PageRange<'_>) {
+        match range.bytes() {
+            Some(contents) => self.fold_contents(range.gpa(), contents),
+            None => self.fold_empty(range.gpa(), range.page_type(), range.count()),
+        }
+    }
+
+    /// Folds whole pages with measured contents.
+    pub(crate) fn fold_contents(&mut self, gpa: u64, contents: &[u8]) {
+        let (pages, _) = contents.as_chunks::<4096>();
+        for (index, page) in (0_u64..).zip(pages) {
+            self.fold_page(nth_page(gpa, index), PageType::Normal, &sha384(&[page]));
+        }
+    }
+
+    fn fold_empty(&mut self, gpa: u64, page_type: PageType, count: u64) {
+        for index in 0..count {
+            self.fold_page(nth_page(gpa, index), page_type, &[0; 48]);
+        }
+    }
+
+    pub(crate) fn fold_page(&mut self, gpa: u64, page_type: PageType, contents: &[u8; 48]) {
         self.0 = sha384(&[
             &self.0,
             contents,
             // LENGTH of this record, page type, IMI_PAGE, permissions of VMPL 3, 2 and 1, reserved.
-            &[0x70, 0, number, 0, 0, 0, 0, 0],
+            &[0x70, 0, page_type.number(), 0, 0, 0, 0, 0],
             &gpa.to_le_bytes(),
         ]);
     }
@@ -149,6 +167,12 @@ pub enum FoldError {
         /// Length of the contents in bytes.
         length: usize,
     },
+    /// A range without pages.
+    #[error("the range at {gpa:#x} has no pages")]
+    NoPages {
+        /// Guest-physical address.
+        gpa: u64,
+    },
     /// The pages end beyond the address space.
     #[error("{count} pages at {gpa:#x} do not fit into the address space")]
     BeyondMemory {
@@ -159,7 +183,12 @@ pub enum FoldError {
     },
 }
 
-fn sha384(parts: &[&[u8]]) -> [u8; 48] {
+/// The address of a page of a range that is known to end inside the address space.
+fn nth_page(gpa: u64, index: u64) -> u64 {
+    gpa.saturating_add(index.saturating_mul(PAGE_SIZE))
+}
+
+pub(crate) fn sha384(parts: &[&[u8]]) -> [u8; 48] {
     let mut context = digest::Context::new(&digest::SHA384);
     for part in parts {
         context.update(part);
