@@ -99,7 +99,7 @@ pub async fn cmdline_new_table(
     let seen = last["measurement"].as_str().unwrap_or_default();
     ensure!(seen != honest, "the changed guest has the honest digest");
     ensure!(
-        seen == stage.predict(&changed)?,
+        seen == stage.predict(&changed, pod.vcpus())?,
         "the broker saw another digest than the changed image's"
     );
     Ok(refused)

@@ -37,7 +37,7 @@ pub async fn run(rounds: u32) -> anyhow::Result<()> {
         stage.registry.push(&encrypted, &format!("demo/{name}"), "1")?;
     }
     let image_dir = stage.artifacts.guest_image("sim");
-    stage.owner.accept(&stage.predict(&image_dir)?)?;
+    stage.owner.accept(&stage.predict(&image_dir, 1)?)?;
     let prepared = stage.prepare(Path::new(crate::demo::BUILT_IN_POD), &[], "bench")?;
     let pod = Pod::read(&prepared.pod)?;
     let floor_initramfs = floor_initramfs(stage.world.root())?;

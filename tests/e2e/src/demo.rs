@@ -44,6 +44,23 @@ pub struct Options {
     pub keep: Option<PathBuf>,
 }
 
+impl Options {
+    /// The same with absolute paths.
+    ///
+    /// # Errors
+    ///
+    /// When the current directory cannot be told.
+    pub fn absolute(self) -> anyhow::Result<Self> {
+        let absolute = |path: PathBuf| std::path::absolute(&path).context("absolute path");
+        let images = self.images.into_iter().map(|(name, dir)| Ok((name, absolute(dir)?)));
+        Ok(Self {
+            pod: self.pod.map(absolute).transpose()?,
+            images: images.collect::<anyhow::Result<_>>()?,
+            keep: self.keep.map(absolute).transpose()?,
+        })
+    }
+}
+
 /// Everything that runs during the demo.
 #[derive(Debug)]
 pub struct Stage {
@@ -87,19 +104,19 @@ impl Stage {
         eprintln!("[{:>6.1} s] {text}", self.begun.elapsed().as_secs_f64());
     }
 
-    /// The launch digest that the owner predicts for a guest image.
+    /// The launch digest that the owner predicts for a guest image and so many vCPUs.
     ///
     /// # Errors
     ///
     /// When `casemate measure` fails.
-    pub fn predict(&self, guest_image: &Path) -> anyhow::Result<String> {
+    pub fn predict(&self, guest_image: &Path, vcpus: u32) -> anyhow::Result<String> {
         let out = self.owner.casemate(&[
             "measure",
             "snp",
             "--guest-image",
             &guest_image.display().to_string(),
             "--vcpus",
-            "1",
+            &vcpus.to_string(),
             "--vcpu-type",
             "EPYC-v4",
             "--json",
@@ -209,8 +226,9 @@ async fn run_on(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let (yaml, mirrored) = provide_images(stage, wanted, options)?;
-    let digest = stage.predict(&stage.artifacts.guest_image("sim"))?;
-    stage.say(&format!("launch digest, predicted offline: {digest}"));
+    let vcpus = wanted.pod.vcpus();
+    let digest = stage.predict(&stage.artifacts.guest_image("sim"), vcpus)?;
+    stage.say(&format!("launch digest for {vcpus} vCPU, predicted offline: {digest}"));
     stage.owner.accept(&digest)?;
     let prepared = stage.prepare(&yaml, &mirrored, "pod")?;
     stage.say(&format!("policy generated; initdata sha256:{}", prepared.initdata_digest));
@@ -231,7 +249,7 @@ async fn run_on(
     read_evidence(stage, &running, &digest, report)?;
     show(report);
     if let Some(dir) = &options.keep {
-        keep::evidence(stage, &prepared, dir)?;
+        keep::evidence(stage, &prepared, vcpus, dir)?;
         stage.say(&format!("evidence kept in {}", dir.display()));
     }
 
@@ -265,6 +283,8 @@ async fn exec_in_built_in_pod(stage: &mut Stage) -> anyhow::Result<Refused> {
     publish_built_in(stage)?;
     let prepared = stage.prepare(Path::new(BUILT_IN_POD), &[], "built-in")?;
     let pod = Pod::read(&prepared.pod)?;
+    let image = stage.artifacts.guest_image("sim");
+    stage.owner.accept(&stage.predict(&image, pod.vcpus())?)?;
     let running = stage.node.start_pod(&pod).await?;
     let refused = attack::exec(stage, &running).await?;
     stage.node.stop_pod(&running, &pod).await.context("remove the pod")?;

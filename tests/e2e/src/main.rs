@@ -57,13 +57,34 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Args::parse().command) {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return refuse_arguments(&error),
+    };
+    match run(args.command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("demo: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says what is wrong with the arguments, in JSON too if that was asked for.
+fn refuse_arguments(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args().any(|arg| arg == "--json") {
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        let failure = Failure::of(&anyhow::anyhow!("{line}; next: see --help"));
+        if let Ok(line) = (Report { error: Some(failure), ..Report::default() }).to_line() {
+            println!("{line}");
+        }
+    }
+    ExitCode::from(2)
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -74,21 +95,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Bench { rounds } => bench(rounds),
         Command::Demo { json, pod, images, keep } => {
-            let absolute = |path: PathBuf| std::path::absolute(&path).context("absolute path");
-            let options = demo::Options {
-                pod: pod.map(absolute).transpose()?,
-                images: images
-                    .into_iter()
-                    .map(|(name, dir)| Ok((name, absolute(dir)?)))
-                    .collect::<anyhow::Result<_>>()?,
-                keep: keep.map(absolute).transpose()?,
-            };
-            if world::is_inside() { demo_inside(&options) } else { demo_outside(&options, json) }
+            let options = demo::Options { pod, images, keep };
+            if world::is_inside() { demo_inside(options) } else { demo_outside(options, json) }
         }
     }
 }
 
-fn demo_outside(options: &demo::Options, json: bool) -> anyhow::Result<ExitCode> {
+fn demo_outside(options: demo::Options, json: bool) -> anyhow::Result<ExitCode> {
     let report = run_demo(options).unwrap_or_else(|error| {
         eprintln!("demo: {error:#}");
         Report { error: Some(Failure::of(&error)), ..Report::default() }
@@ -104,8 +117,8 @@ fn demo_outside(options: &demo::Options, json: bool) -> anyhow::Result<ExitCode>
 }
 
 /// Checks, then runs the demo in a world of its own. A failure in there is in the report.
-fn run_demo(options: &demo::Options) -> anyhow::Result<Report> {
-    demo::check(options)?;
+fn run_demo(options: demo::Options) -> anyhow::Result<Report> {
+    demo::check(&options.absolute()?)?;
     let root = Artifacts::find()?.worlds().join(format!("demo-{}", std::process::id()));
     let (code, leftovers) = world::run_inside(&root)?;
     let mut report: Report = match fs::read_to_string(root.join(REPORT)) {
@@ -135,12 +148,13 @@ fn bench(rounds: u32) -> anyhow::Result<ExitCode> {
     Ok(if code == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn demo_inside(options: &demo::Options) -> anyhow::Result<ExitCode> {
+fn demo_inside(options: demo::Options) -> anyhow::Result<ExitCode> {
     let root = casemate_e2e::world::inside_root().context("not inside a world")?;
+    let options = options.absolute()?;
     let mut report = Report::default();
     let done = runtime()?.block_on(async {
         tokio::select! {
-            done = Box::pin(demo::run(options, &mut report)) => done,
+            done = Box::pin(demo::run(&options, &mut report)) => done,
             // The first process of a PID namespace must catch signals to be ended by them.
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
         }

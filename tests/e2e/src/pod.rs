@@ -185,6 +185,15 @@ impl Pod {
         container.restart_policy.unwrap_or(self.spec.restart_policy)
     }
 
+    /// How many vCPUs the pod's VM has: its CPU limit rounded up, or one.
+    #[must_use]
+    pub fn vcpus(&self) -> u32 {
+        let resources = resources::of_pod(self);
+        let quota = u64::try_from(resources.cpu_quota).unwrap_or_default();
+        let period = u64::try_from(resources.cpu_period).unwrap_or_default().max(1);
+        u32::try_from(quota.div_ceil(period)).unwrap_or(u32::MAX).max(1)
+    }
+
     /// The sandbox's configuration. `uid` is new for each start of the pod.
     #[must_use]
     pub fn sandbox(&self, uid: &str, cgroup_parent: &str, logs: &Path) -> PodSandboxConfig {

@@ -69,6 +69,10 @@ fn a_pod_that_cannot_run_is_refused_before_anything_starts() {
     assert!(!line["error"]["next"].as_str().unwrap().is_empty());
     assert_eq!(line["leftovers"], Value::Array(Vec::new()));
 
+    let (success, line) = demo(&["--nonsense"]);
+    assert!(!success);
+    assert!(line["error"]["message"].as_str().unwrap().contains("--nonsense"), "{line}");
+
     let (success, line) = demo(&["--pod", &pod(&dir, "")]);
     assert!(!success);
     let message = line["error"]["message"].as_str().unwrap();

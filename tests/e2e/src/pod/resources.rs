@@ -195,5 +195,8 @@ mod tests {
         let found = of_pod(&Pod::parse(&yaml).unwrap());
         // CPU: both and the sidecar; memory: the large one beside the sidecar.
         assert_eq!((found.cpu_quota, found.memory_limit_in_bytes), (250_000, 110 << 20));
+        assert_eq!(Pod::parse(&yaml).unwrap().vcpus(), 3);
+        let none = "{metadata: {name: p}, spec: {containers: [{name: c, image: x}]}}";
+        assert_eq!(Pod::parse(none).unwrap().vcpus(), 1);
     }
 }

@@ -93,7 +93,7 @@ async fn inside() -> anyhow::Result<ExitCode> {
     let release =
         if world.root().to_string_lossy().ends_with("1.7") { Release::V1_7 } else { Release::V1_6 };
     let mut stage = Stage::start(world, release, None).await?;
-    stage.owner.accept(&stage.predict(&stage.artifacts.guest_image("sim"))?)?;
+    stage.owner.accept(&stage.predict(&stage.artifacts.guest_image("sim"), 1)?)?;
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let mut tally = Tally::default();
     macro_rules! scenario {
