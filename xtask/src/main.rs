@@ -50,13 +50,30 @@ enum Command {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let wants_json = match &args.command {
+        Command::Demo { options } => options.iter().any(|option| option == "--json"),
+        _ => false,
+    };
     match run(args.command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("xtask: {error:#}");
+            if wants_json {
+                println!("{}", failure(&error));
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// The demo's last line when it did not come to the demo itself.
+fn failure(error: &anyhow::Error) -> serde_json::Value {
+    let message = format!("{error:#}").replace('\n', " ");
+    let next = "read the messages above and run the command again";
+    serde_json::json!({
+        "error": {"code": "setup", "message": message, "next": next},
+        "leftovers": [],
+    })
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {

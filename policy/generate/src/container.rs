@@ -10,6 +10,7 @@ use crate::error::GenerateError;
 use crate::error::Invalid;
 use crate::error::Warning;
 use crate::pod::RestartPolicy;
+use crate::quantity::Quantity;
 use crate::reader::Reader;
 use crate::security::ContainerSecurity;
 use crate::signal;
@@ -36,6 +37,8 @@ pub(crate) struct ContainerSpec {
     /// Commands of life-cycle hooks.
     pub(crate) hooks: Vec<Vec<String>>,
     pub(crate) stop_signal: Option<u32>,
+    /// Bytes; none for a container without a limit.
+    pub(crate) memory_limit: Option<u64>,
 }
 
 /// When a container runs.
@@ -102,6 +105,7 @@ impl ContainerSpec {
             probes,
             hooks,
             stop_signal,
+            memory_limit: read_memory_limit(&mut reader, warnings)?,
             path,
         };
         reader.ignore(INERT);
@@ -136,6 +140,34 @@ fn read_role(
             Invalid::Unknown { value: other.to_owned() },
         )),
     }
+}
+
+/// The limit that the guest enforces. What kubelet and scheduler make of the other amounts changes
+/// where the pod runs and how large its VM is.
+fn read_memory_limit(
+    reader: &mut Reader<'_>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<u64>, GenerateError> {
+    let Some(mut resources) = reader.object("resources")? else { return Ok(None) };
+    let advice = "remove the claims";
+    resources.refuse("claims", "devices of the host are not trusted", advice)?;
+    if let Some(mut requests) = resources.object("requests")? {
+        for amount in ["cpu", "memory"] {
+            requests.quantity(amount)?;
+        }
+    }
+    let mut memory = None;
+    if let Some(mut limits) = resources.object("limits")? {
+        memory = limits.quantity("memory")?;
+        limits.quantity("cpu")?;
+        let names: Vec<&str> = limits.remaining().collect();
+        for name in names {
+            limits.warn(name, "not enforced in the guest", warnings);
+        }
+    }
+    resources.finish(warnings);
+    // Kubernetes takes 0 for "no limit".
+    Ok(memory.map(Quantity::units).filter(|bytes| *bytes > 0))
 }
 
 /// The command of a probe or hook that runs one.
@@ -219,4 +251,4 @@ const REFUSED: &[(&str, &str, &str)] = &[
 
 /// Fields of a container that change nothing of what runs in the guest.
 const INERT: &[&str] =
-    &["imagePullPolicy", "resizePolicy", "resources", "stdinOnce", "terminationMessagePolicy"];
+    &["imagePullPolicy", "resizePolicy", "stdinOnce", "terminationMessagePolicy"];

@@ -138,6 +138,9 @@ pub enum Invalid {
     /// Neither pod nor image say what to run.
     #[error("neither the pod nor the image says what to run")]
     NoCommand,
+    /// The value is no amount of CPU or memory.
+    #[error("is no quantity such as 250m or 64Mi")]
+    Quantity,
     /// The text is no image name.
     #[error("{name:?} is no image name")]
     ImageName {

@@ -175,6 +175,7 @@ impl Builder<'_> {
             capabilities: spec.security.capabilities.clone(),
             no_new_privileges: spec.security.no_new_privileges,
             seccomp: shared.seccomp.unwrap_or(Seccomp::Default),
+            memory_limit: spec.memory_limit,
             exec: self.exec()?,
             signals: self.signals()?,
             max_starts: if spec.restart == RestartPolicy::Never { 1 } else { 0 },

@@ -251,6 +251,11 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("hostNetwork", "the pod has a network of its own", "remove hostNetwork"),
     ("hostPID", "the host's processes are not the guest's", "remove hostPID"),
     ("hostnameOverride", "the hostname is set in one place only", "use hostname"),
+    (
+        "setHostnameAsFQDN",
+        "the name would come from the cluster's domain, which the host chooses",
+        "set hostname",
+    ),
     ("resourceClaims", "devices of the host are not trusted", "remove resourceClaims"),
     (
         "shareProcessNamespace",
@@ -283,7 +288,6 @@ const INERT: &[&str] = &[
     "resources",
     "schedulerName",
     "schedulingGates",
-    "setHostnameAsFQDN",
     "subdomain",
     "terminationGracePeriodSeconds",
     "tolerations",

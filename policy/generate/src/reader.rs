@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::error::GenerateError;
 use crate::error::Invalid;
 use crate::error::Warning;
+use crate::quantity::Quantity;
 
 /// An object of which every field must be taken, refused or ignored by name; [`Reader::finish`] warns
 /// of the rest.
@@ -70,6 +71,17 @@ impl<'a> Reader<'a> {
             .iter()
             .map(|value| id(value).ok_or_else(|| wrong_type(&self.at(key), "a list of ids")))
             .collect()
+    }
+
+    /// An amount of CPU or memory; numbers count as their text.
+    pub(crate) fn quantity(&mut self, key: &str) -> Result<Option<Quantity>, GenerateError> {
+        let text = match self.fields.remove(key) {
+            None => return Ok(None),
+            Some(Value::String(text)) => text.parse(),
+            Some(Value::Number(number)) => number.to_string().parse(),
+            Some(_) => return Err(wrong_type(&self.at(key), "a quantity")),
+        };
+        text.map(Some).map_err(|_| GenerateError::invalid(self.at(key), Invalid::Quantity))
     }
 
     pub(crate) fn texts(&mut self, key: &str) -> Result<Option<Vec<String>>, GenerateError> {

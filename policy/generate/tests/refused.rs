@@ -82,6 +82,7 @@ fn what_gives_the_host_a_hand_in_the_pod() {
     in_spec("hostAliases: [{ip: 1.2.3.4}]", "spec.hostAliases");
     in_spec("ephemeralContainers: [{name: d}]", "spec.ephemeralContainers");
     in_spec("resourceClaims: [{name: gpu}]", "spec.resourceClaims");
+    in_spec("setHostnameAsFQDN: true", "spec.setHostnameAsFQDN");
     in_spec("automountServiceAccountToken: true", "spec.automountServiceAccountToken");
     let sysctls = "securityContext: {sysctls: [{name: kernel.core_pattern, value: x}]}";
     in_spec(sysctls, "spec.securityContext.sysctls");
@@ -94,6 +95,7 @@ fn what_gives_the_host_a_hand_in_the_pod() {
     let localhost = "securityContext: {seccompProfile: {type: Localhost, localhostProfile: x}}";
     in_container(localhost, "securityContext.seccompProfile.type");
     in_container("volumeDevices: [{name: d}]", "volumeDevices");
+    in_container("resources: {claims: [{name: gpu}]}", "resources.claims");
     let mount = "volumeMounts: [{name: v, mountPath: /v, subPath: x}]";
     in_container(mount, "volumeMounts[0].subPath");
     let mount = "volumeMounts: [{name: v, mountPath: /v, mountPropagation: Bidirectional}]";
@@ -198,6 +200,15 @@ fn what_kubernetes_does_not_take_either() {
     let problem =
         invalid(&pod("", capability), "spec.containers[0].securityContext.capabilities.drop");
     assert_eq!(problem, Invalid::Capability { name: "FLY".to_owned() });
+    for (amount, problem) in [
+        ("limits: {memory: 1MiB}", "limits.memory"),
+        ("limits: {cpu: -1}", "limits.cpu"),
+        ("requests: {memory: lots}", "requests.memory"),
+    ] {
+        let path = format!("spec.containers[0].resources.{problem}");
+        let found = invalid(&pod("", &format!("resources: {{{amount}}}")), &path);
+        assert_eq!(found, Invalid::Quantity, "{amount}");
+    }
     let signal = "lifecycle: {stopSignal: SIGX}";
     let problem = invalid(&pod("", signal), "spec.containers[0].lifecycle.stopSignal");
     assert_eq!(problem, Invalid::Signal { name: "SIGX".to_owned() });

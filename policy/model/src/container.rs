@@ -72,6 +72,10 @@ pub struct Container {
     pub no_new_privileges: bool,
     /// System call filter.
     pub seccomp: Seccomp,
+    /// Most bytes of memory of the container's processes together, beyond which the guest's kernel
+    /// ends one of them; absent = the VM's memory is the only bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<u64>,
     /// Commands that may be run inside the container: probes, hooks and `kubectl exec`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exec: Vec<Exec>,

@@ -107,6 +107,7 @@ fn write_container(out: &mut String, container: &Container) {
     list(out, "capabilities", &container.capabilities);
     line(out, "no_new_privileges", &container.no_new_privileges);
     line(out, "seccomp", &container.seccomp);
+    optional(out, "memory_limit", container.memory_limit.as_ref());
     list(out, "exec", &container.exec);
     line(out, "signals", &container.signals);
     line(out, "max_starts", &container.max_starts);

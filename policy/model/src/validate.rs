@@ -77,6 +77,10 @@ fn check_container(container: &Container, path: &FieldPath) -> Result<(), Docume
 
     unique(&container.capabilities, &path.field("capabilities"))?;
 
+    if container.memory_limit.is_some_and(|bytes| !MEMORY_LIMITS.contains(&bytes)) {
+        return Err(path.field("memory_limit").error(Problem::OutOfRange));
+    }
+
     let execs = path.field("exec");
     limit(container.exec.len(), MAX_LIST, &execs)?;
     for (index, exec) in container.exec.iter().enumerate() {
@@ -256,6 +260,8 @@ fn unique<T: Ord>(items: &[T], path: &FieldPath) -> Result<(), DocumentError> {
     }
 }
 
+/// Memory limits in bytes: below, no container starts; above, no machine goes.
+const MEMORY_LIMITS: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 50);
 /// Most containers in a pod.
 const MAX_CONTAINERS: usize = 256;
 /// Most entries of any list in a container.

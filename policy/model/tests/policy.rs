@@ -68,6 +68,7 @@ capabilities = [
 ]
 no_new_privileges = true
 seccomp = "default"
+memory_limit = 67108864
 exec = [
     { argv = ["/bin/probe", "-x"], terminal = false, stdin = false },
     { argv = ["/bin/sh"], terminal = true, stdin = true },
@@ -139,6 +140,9 @@ fn refuses_each_broken_rule() {
     let hole = "containers.web.env_holes[1].name";
     check("\"[A-Z]+_SERVICE_HOST\"", "\"HOSTNAME\"", hole, Problem::Duplicate);
     check("\"[A-Z]+_SERVICE_HOST\"", "\"\"", hole, Problem::Empty);
+    for limit in ["1048575", "1125899906842625"] {
+        check("67108864", limit, "containers.web.memory_limit", Problem::OutOfRange);
+    }
     check("[9, 15]", "[9, 0]", "containers.web.signals[1]", Problem::OutOfRange);
     check("[9, 15]", "[9, 65]", "containers.web.signals[1]", Problem::OutOfRange);
     check("[9, 15]", "[9, 9]", "containers.web.signals[1]", Problem::Duplicate);

@@ -18,7 +18,7 @@ use crate::demo::Stage;
 use crate::hostile_qemu;
 use crate::hostile_qemu::Tamper;
 use crate::image;
-use crate::node::RunningPod;
+use crate::kubelet::RunningPod;
 use crate::pod::Pod;
 use crate::report::Refused;
 
@@ -26,17 +26,17 @@ use crate::report::Refused;
 ///
 /// # Errors
 ///
-/// When it is not refused, or a listed command is.
-pub async fn exec(stage: &mut Stage, pod: &Pod, running: &RunningPod) -> anyhow::Result<Refused> {
+/// When it is not refused. `None` when no container of the pod runs.
+pub async fn exec(stage: &mut Stage, running: &RunningPod) -> anyhow::Result<Option<Refused>> {
     for id in running.containers.values() {
         let state = stage.node.cri.status(id).await.context("container status")?.state();
         if state == ContainerState::ContainerRunning {
             let command = ["/bin/sh", "-c", "cat /proc/1/environ"];
             let reply = stage.node.cri.exec_sync(id, &command).await;
-            return refusal("exec", reply.map(drop), Code::PolicyExec);
+            return refusal("exec", reply.map(drop), Code::PolicyExec).map(Some);
         }
     }
-    bail!("no container of the pod {} runs long enough for an exec", pod.metadata.name)
+    Ok(None)
 }
 
 /// (b) Starts the pod with another command than the policy's (A6).
@@ -46,8 +46,10 @@ pub async fn exec(stage: &mut Stage, pod: &Pod, running: &RunningPod) -> anyhow:
 /// When it is not refused.
 pub async fn command(stage: &mut Stage, pod: &Pod) -> anyhow::Result<Refused> {
     let mut changed = pod.clone();
-    let first = changed.spec.containers.first_mut().context("the pod has no container")?;
-    first.command = vec!["/bin/sh".to_owned(), "-c".to_owned(), "env".to_owned()];
+    let spec = &mut changed.spec;
+    let mut all = spec.init_containers.iter_mut().chain(&mut spec.containers);
+    let first = all.next().context("the pod has no container")?;
+    first.command = vec!["/bin/sh".to_owned(), "-c".to_owned(), "env; : changed".to_owned()];
     first.args = Vec::new();
     let reply = start(stage, &changed).await;
     refusal("command", reply, Code::PolicyArgv)
@@ -97,7 +99,7 @@ pub async fn cmdline_new_table(
     let seen = last["measurement"].as_str().unwrap_or_default();
     ensure!(seen != honest, "the changed guest has the honest digest");
     ensure!(
-        seen == stage.predict(&changed)?,
+        seen == stage.predict(&changed, pod.vcpus())?,
         "the broker saw another digest than the changed image's"
     );
     Ok(refused)
@@ -124,7 +126,7 @@ pub async fn initdata(stage: &mut Stage, pod: &Pod) -> anyhow::Result<Refused> {
 ///
 /// When it is not refused.
 pub async fn tag(stage: &mut Stage, pod: &Pod) -> anyhow::Result<Refused> {
-    let first = pod.spec.containers.first().context("the pod has no container")?;
+    let first = pod.all_containers().next().context("the pod has no container")?;
     let name = ImageName::parse(&first.image);
     let recipe = image::Recipe {
         files: &[("/message", "This is another image.\n")],

@@ -30,14 +30,14 @@ use crate::world::World;
 ///
 /// When something does not run.
 pub async fn run(rounds: u32) -> anyhow::Result<()> {
-    let mut stage = Stage::start(World::prepare()?, Release::V1_6).await?;
+    let mut stage = Stage::start(World::prepare()?, Release::V1_6, None).await?;
     for (name, recipe) in built_in_images() {
         let layout = image::make(&stage.world.root().join("images").join(name), &recipe)?;
         let encrypted = stage.owner.encrypt(&layout, name)?;
         stage.registry.push(&encrypted, &format!("demo/{name}"), "1")?;
     }
     let image_dir = stage.artifacts.guest_image("sim");
-    stage.owner.accept(&stage.predict(&image_dir)?)?;
+    stage.owner.accept(&stage.predict(&image_dir, 1)?)?;
     let prepared = stage.prepare(Path::new(crate::demo::BUILT_IN_POD), &[], "bench")?;
     let pod = Pod::read(&prepared.pod)?;
     let floor_initramfs = floor_initramfs(stage.world.root())?;

@@ -10,6 +10,7 @@ use anyhow::Context;
 
 use crate::artifacts::Artifacts;
 use crate::daemon::Daemon;
+use crate::pod::DEFAULT_HANDLER;
 use crate::registry::Registry;
 use crate::world;
 use crate::world::World;
@@ -21,6 +22,17 @@ pub enum Release {
     V1_6,
     /// 1.7: a snapshotter for each runtime.
     V1_7,
+}
+
+/// How containerd is set up.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    /// Which containerd.
+    pub release: Release,
+    /// The shim's configuration file.
+    pub shim_config: &'a Path,
+    /// A further name of the shim's runtime handler.
+    pub class: Option<&'a str>,
 }
 
 /// A running containerd.
@@ -40,7 +52,7 @@ struct Start {
 }
 
 impl Containerd {
-    /// Starts it; `shim_config` is the file of the handler `casemate`.
+    /// Starts it.
     ///
     /// # Errors
     ///
@@ -49,8 +61,7 @@ impl Containerd {
         world: &World,
         artifacts: &Artifacts,
         registry: &Registry,
-        release: Release,
-        shim_config: &Path,
+        settings: &Settings<'_>,
     ) -> anyhow::Result<Self> {
         let dir = world.root().join("containerd");
         let network = dir.join("net.d");
@@ -60,9 +71,9 @@ impl Containerd {
         trust_registry(&dir.join("certs.d"), &Registry::address(), registry)?;
         let tools = artifacts.tools();
         let config = dir.join("config.toml");
-        let text = containerd_config(&dir, &tools, release, shim_config);
+        let text = containerd_config(&dir, &tools, settings);
         fs::write(&config, text).context("write containerd's configuration")?;
-        let bin = match release {
+        let bin = match settings.release {
             Release::V1_6 => tools.join("usr/bin"),
             Release::V1_7 => artifacts.newer_containerd().join("usr/bin"),
         };
@@ -70,8 +81,11 @@ impl Containerd {
             Some(_) => artifacts.release_programs(),
             None => artifacts.programs().to_owned(),
         };
-        let path =
-            [&shims, &bin, &tools.join("usr/sbin")].map(|dir| dir.display().to_string()).join(":");
+        let further = Self::further_shims(world);
+        fs::create_dir_all(&further).context("create a directory")?;
+        let path = [&shims, &bin, &tools.join("usr/sbin"), &further]
+            .map(|dir| dir.display().to_string())
+            .join(":");
         let start = Start {
             program: bin.join("containerd"),
             config,
@@ -100,6 +114,12 @@ impl Containerd {
     /// When the file cannot be written.
     pub fn mirror(&self, world: &World, host: &str, registry: &Registry) -> anyhow::Result<()> {
         trust_registry(&world.root().join("containerd/certs.d"), host, registry)
+    }
+
+    /// Where containerd looks for shims beside the usual ones.
+    #[must_use]
+    pub fn further_shims(world: &World) -> PathBuf {
+        world.root().join("shims")
     }
 
     /// The CRI socket.
@@ -132,15 +152,40 @@ pub const SNAPSHOTTER_SOCKET: &str = "/run/casemate/snapshotter.sock";
 /// The image of the sandbox container.
 pub const PAUSE_REPOSITORY: &str = "casemate/pause";
 
+/// The handler of the shim that lies about images; its program is there when a test has put it there.
+pub const LYING_HANDLER: &str = "lying";
+
+const SHIM_TYPE: &str = "io.containerd.casemate.v2";
+const LYING_SHIM_TYPE: &str = "io.containerd.lying.v2";
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
-fn containerd_config(dir: &Path, tools: &Path, release: Release, shim_config: &Path) -> String {
-    let (all, own) = match release {
+fn containerd_config(dir: &Path, tools: &Path, settings: &Settings<'_>) -> String {
+    let (all, own) = match settings.release {
         Release::V1_6 => ("snapshotter = \"casemate\"", ""),
         Release::V1_7 => ("snapshotter = \"overlayfs\"", "snapshotter = \"casemate\""),
     };
     let dir = dir.display();
     let cri = "plugins.\"io.containerd.grpc.v1.cri\"";
+    let runtimes = format!("{cri}.containerd.runtimes");
+    let shim = settings.shim_config.display();
+    let handler = |name: &str, shim_type: &str| {
+        format!(
+            "[{runtimes}.{name:?}]\nruntime_type = {shim_type:?}\npod_annotations = [\"io.casemate.*\"]\n{own}\n\
+             [{runtimes}.{name:?}.options]\nConfigPath = \"{shim}\"\n"
+        )
+    };
+    let mut handlers = handler(DEFAULT_HANDLER, SHIM_TYPE);
+    handlers.push_str(&handler(LYING_HANDLER, LYING_SHIM_TYPE));
+    if let Some(class) = settings.class.filter(|class| *class != DEFAULT_HANDLER) {
+        handlers.push_str(&handler(class, SHIM_TYPE));
+    }
+    if settings.class != Some("runc") {
+        handlers.push_str(&format!(
+            "[{runtimes}.runc]\nruntime_type = \"io.containerd.runc.v2\"\n\
+             [{runtimes}.runc.options]\nBinaryName = \"{}/usr/sbin/runc\"\n",
+            tools.display()
+        ));
+    }
     format!(
         r#"version = 2
 root = "{dir}/root"
@@ -167,20 +212,9 @@ config_path = "{dir}/certs.d"
 {all}
 disable_snapshot_annotations = false
 default_runtime_name = "casemate"
-[{cri}.containerd.runtimes.casemate]
-runtime_type = "io.containerd.casemate.v2"
-pod_annotations = ["io.casemate.*"]
-{own}
-[{cri}.containerd.runtimes.casemate.options]
-ConfigPath = "{shim}"
-[{cri}.containerd.runtimes.runc]
-runtime_type = "io.containerd.runc.v2"
-[{cri}.containerd.runtimes.runc.options]
-BinaryName = "{tools}/usr/sbin/runc"
-"#,
+{handlers}"#,
         registry = Registry::address(),
         tools = tools.display(),
-        shim = shim_config.display(),
     )
 }
 

@@ -13,7 +13,9 @@ use k8s_cri::v1::CreateContainerRequest;
 use k8s_cri::v1::ExecSyncRequest;
 use k8s_cri::v1::ExecSyncResponse;
 use k8s_cri::v1::ImageSpec;
+use k8s_cri::v1::ImageStatusRequest;
 use k8s_cri::v1::PodSandboxConfig;
+use k8s_cri::v1::PodSandboxStatusRequest;
 use k8s_cri::v1::PullImageRequest;
 use k8s_cri::v1::RemoveContainerRequest;
 use k8s_cri::v1::RemovePodSandboxRequest;
@@ -28,6 +30,8 @@ use tonic::Status;
 use tonic::transport::Channel;
 use tonic::transport::Endpoint;
 use tower::service_fn;
+
+use crate::pod::ImageUser;
 
 /// A connection to containerd's CRI service.
 #[derive(Debug, Clone)]
@@ -90,6 +94,30 @@ impl Cri {
         Ok(self.runtime.run_pod_sandbox(request).await?.into_inner().pod_sandbox_id)
     }
 
+    /// The user that an image's configuration names.
+    ///
+    /// # Errors
+    ///
+    /// What containerd answers, or that it has no such image.
+    pub async fn image_user(&mut self, image: &str) -> Result<ImageUser, Status> {
+        let request = ImageStatusRequest { image: Some(image_spec(image)), verbose: false };
+        let reply = self.images.image_status(request).await?.into_inner();
+        let image = reply.image.ok_or_else(|| Status::not_found(format!("no image {image}")))?;
+        Ok(ImageUser { uid: image.uid.map(|uid| uid.value), name: image.username })
+    }
+
+    /// The pod's address.
+    ///
+    /// # Errors
+    ///
+    /// What containerd answers.
+    pub async fn pod_ip(&mut self, id: &str) -> Result<String, Status> {
+        let request = PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false };
+        let reply = self.runtime.pod_sandbox_status(request).await?.into_inner();
+        let network = reply.status.and_then(|status| status.network);
+        network.map(|n| n.ip).ok_or_else(|| Status::internal("the pod has no address"))
+    }
+
     /// Creates a container and returns its id.
     ///
     /// # Errors
@@ -146,14 +174,23 @@ impl Cri {
         reply.status.ok_or_else(|| Status::internal("no status in the reply"))
     }
 
+    /// Stops a container: its stop signal, and SIGKILL after `grace` seconds.
+    ///
+    /// # Errors
+    ///
+    /// What containerd answers.
+    pub async fn stop(&mut self, id: &str, grace: u32) -> Result<(), Status> {
+        let stop = StopContainerRequest { container_id: id.to_owned(), timeout: i64::from(grace) };
+        self.runtime.stop_container(stop).await.map(drop)
+    }
+
     /// Stops and removes a container.
     ///
     /// # Errors
     ///
     /// What containerd answers.
     pub async fn remove(&mut self, id: &str) -> Result<(), Status> {
-        let stop = StopContainerRequest { container_id: id.to_owned(), timeout: 5 };
-        self.runtime.stop_container(stop).await?;
+        self.stop(id, 5).await?;
         let remove = RemoveContainerRequest { container_id: id.to_owned() };
         self.runtime.remove_container(remove).await.map(drop)
     }

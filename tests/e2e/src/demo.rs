@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context;
-use anyhow::bail;
 use anyhow::ensure;
 use k8s_cri::v1::ContainerState;
 
@@ -18,13 +18,17 @@ use crate::attack;
 use crate::containerd::Release;
 use crate::image;
 use crate::keep;
+use crate::kubelet::RunningPod;
 use crate::node::Node;
-use crate::node::RunningPod;
 use crate::node::SoftwareTee;
 use crate::owner::Owner;
 use crate::owner::Prepared;
+use crate::pod;
 use crate::pod::Pod;
+use crate::pod::Target;
 use crate::registry::Registry;
+use crate::report::Failure;
+use crate::report::Refused;
 use crate::report::Report;
 use crate::report::Timeline;
 use crate::world::World;
@@ -38,6 +42,23 @@ pub struct Options {
     pub images: Vec<(String, PathBuf)>,
     /// Where to leave the evidence.
     pub keep: Option<PathBuf>,
+}
+
+impl Options {
+    /// The same with absolute paths.
+    ///
+    /// # Errors
+    ///
+    /// When the current directory cannot be told.
+    pub fn absolute(self) -> anyhow::Result<Self> {
+        let absolute = |path: PathBuf| std::path::absolute(&path).context("absolute path");
+        let images = self.images.into_iter().map(|(name, dir)| Ok((name, absolute(dir)?)));
+        Ok(Self {
+            pod: self.pod.map(absolute).transpose()?,
+            images: images.collect::<anyhow::Result<_>>()?,
+            keep: self.keep.map(absolute).transpose()?,
+        })
+    }
 }
 
 /// Everything that runs during the demo.
@@ -59,18 +80,22 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts registry, software TEE, broker and node.
+    /// Starts registry, software TEE, broker and node. `class`: see [`Node::start`].
     ///
     /// # Errors
     ///
     /// When one does not start.
-    pub async fn start(world: World, release: Release) -> anyhow::Result<Self> {
+    pub async fn start(
+        world: World,
+        release: Release,
+        class: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let begun = Instant::now();
         let artifacts = Artifacts::find()?;
         let registry = Registry::start(&world, &artifacts)?;
         let tee = SoftwareTee::start(&world, &artifacts)?;
         let owner = Owner::start(&world, &artifacts, tee.chain())?;
-        let node = Node::start(&world, &artifacts, &registry, release).await?;
+        let node = Node::start(&world, &artifacts, &registry, release, class).await?;
         Ok(Self { world, artifacts, registry, owner, node, tee, begun })
     }
 
@@ -79,19 +104,19 @@ impl Stage {
         eprintln!("[{:>6.1} s] {text}", self.begun.elapsed().as_secs_f64());
     }
 
-    /// The launch digest that the owner predicts for a guest image.
+    /// The launch digest that the owner predicts for a guest image and so many vCPUs.
     ///
     /// # Errors
     ///
     /// When `casemate measure` fails.
-    pub fn predict(&self, guest_image: &Path) -> anyhow::Result<String> {
+    pub fn predict(&self, guest_image: &Path, vcpus: u32) -> anyhow::Result<String> {
         let out = self.owner.casemate(&[
             "measure",
             "snp",
             "--guest-image",
             &guest_image.display().to_string(),
             "--vcpus",
-            "1",
+            &vcpus.to_string(),
             "--vcpu-type",
             "EPYC-v4",
             "--json",
@@ -112,21 +137,98 @@ impl Stage {
     }
 }
 
-/// Runs the demo inside a world.
+/// What the demo will run, seen before anything starts.
+#[derive(Debug)]
+struct Wanted {
+    /// The YAML of the pod alone; none for the built-in one.
+    yaml: Option<String>,
+    pod: Pod,
+}
+
+/// Checks that the demo can carry out what the options ask for. Nothing is started.
+///
+/// # Errors
+///
+/// The first field or option that it cannot.
+pub fn check(options: &Options) -> Result<(), Failure> {
+    wanted(options).map(drop)
+}
+
+fn wanted(options: &Options) -> Result<Wanted, Failure> {
+    let path = options.pod.as_deref().unwrap_or(Path::new(BUILT_IN_POD));
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::of_pod(format!("{}: {error}", path.display()), "name a readable file with --pod")
+    })?;
+    let (pod, yaml) = pod::check(&text)?;
+    if options.pod.is_none() {
+        return match options.images.first() {
+            Some(_) => Err(Failure::of_pod("--image: goes with --pod", "add --pod FILE")),
+            None => Ok(Wanted { yaml: None, pod }),
+        };
+    }
+    let given = |image: &str| options.images.iter().any(|(name, _)| name == image);
+    if let Some(container) = pod.all_containers().find(|c| !given(&c.image)) {
+        let message = format!("container {}: no image for {}", container.name, container.image);
+        let next = format!("pass --image {}=OCI_LAYOUT_DIR", container.image);
+        return Err(Failure::of_pod(message, &next));
+    }
+    let mut served: BTreeMap<(String, String), &Path> = BTreeMap::new();
+    for (name, layout) in &options.images {
+        // One registry stands in the place of all that the pod names.
+        let parsed = ImageName::parse(name);
+        let place = (parsed.repository, parsed.tag);
+        if served.insert(place, layout).is_some_and(|other| other != layout) {
+            let message =
+                format!("--image {name}: another image is served under that path and tag");
+            return Err(Failure::of_pod(message, "give one of the two another tag"));
+        }
+        if !pod.all_containers().any(|container| container.image == *name) {
+            let message = format!("--image {name}: the pod has no such image");
+            return Err(Failure::of_pod(message, "write the name as it stands in the pod"));
+        }
+        if !layout.join("index.json").is_file() {
+            let message = format!("--image {name}: {} is no OCI layout", layout.display());
+            return Err(Failure::of_pod(message, "make one, for example with skopeo copy"));
+        }
+    }
+    Ok(Wanted { yaml: Some(yaml), pod })
+}
+
+/// Runs the demo inside a world. `report` holds what is known so far, also when it fails.
 ///
 /// # Errors
 ///
 /// When anything that should work does not, or an attack is not refused.
-pub async fn run(options: &Options) -> anyhow::Result<Report> {
+pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+    "sim".clone_into(&mut report.tee);
+    let wanted = wanted(options)?;
     let world = World::prepare()?;
     let cgroups = world.cgroup_parent();
     eprintln!(
         "demo: registry, software TEE, broker, snapshotter, containerd start (cgroup {cgroups})"
     );
-    let mut stage = Stage::start(world, Release::V1_6).await?;
-    let (yaml, mirrored) = provide_images(&mut stage, options)?;
-    let digest = stage.predict(&stage.artifacts.guest_image("sim"))?;
-    stage.say(&format!("launch digest, predicted offline: {digest}"));
+    let class = wanted.pod.spec.runtime_class_name.as_deref();
+    let mut stage = Stage::start(world, Release::V1_6, class).await?;
+    let done = run_on(&mut stage, &wanted, options, report).await;
+    // The last shim ends a moment after its last answer.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // After a failure pods may still run: the world ends them, and what is left then is listed.
+    if done.is_ok() {
+        report.leftovers = stage.node.leftovers()?;
+    }
+    done
+}
+
+async fn run_on(
+    stage: &mut Stage,
+    wanted: &Wanted,
+    options: &Options,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let (yaml, mirrored) = provide_images(stage, wanted, options)?;
+    let vcpus = wanted.pod.vcpus();
+    let digest = stage.predict(&stage.artifacts.guest_image("sim"), vcpus)?;
+    stage.say(&format!("launch digest for {vcpus} vCPU, predicted offline: {digest}"));
     stage.owner.accept(&digest)?;
     let prepared = stage.prepare(&yaml, &mirrored, "pod")?;
     stage.say(&format!("policy generated; initdata sha256:{}", prepared.initdata_digest));
@@ -134,70 +236,90 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
 
     stage.say("the pod starts");
     let asked = Instant::now();
-    let running = stage.node.start_pod(&pod).await.map_err(|status| {
+    let mut running = stage.node.start_pod(&pod).await.map_err(|status| {
         anyhow::anyhow!(
             "the pod does not start: {}\n{}",
             status.message(),
             stage.node.containerd.log_end()
         )
     })?;
-    let outputs = collect_outputs(&mut stage, &pod, &running).await?;
+    report.outputs = collect_outputs(stage, &pod, &mut running).await?;
     stage.say(&format!("all containers have written after {} ms", asked.elapsed().as_millis()));
-    let mut report = Report { tee: "sim".to_owned(), outputs, ..Report::default() };
-    read_evidence(&stage, &running, &digest, &mut report)?;
-    show(&report);
+    probe(stage, &pod, &running).await;
+    read_evidence(stage, &running, &digest, report)?;
+    show(report);
     if let Some(dir) = &options.keep {
-        keep::evidence(&stage, &prepared, dir)?;
+        keep::evidence(stage, &prepared, vcpus, dir)?;
         stage.say(&format!("evidence kept in {}", dir.display()));
     }
 
     stage.say("attack: a command that the policy does not list");
-    report.refused.push(attack::exec(&mut stage, &pod, &running).await?);
-    stage.node.cri.remove_pod(&running.id).await.context("remove the pod")?;
+    let refused = match attack::exec(stage, &running).await? {
+        Some(refused) => refused,
+        None => exec_in_built_in_pod(stage).await?,
+    };
+    report.refused.push(refused);
+    stage.node.stop_pod(&running, &pod).await.context("remove the pod")?;
     let honest_boot = Duration::from_millis(report.timeline_ms.agent_ready);
     stage.say("attack: another command than at policy time");
-    report.refused.push(attack::command(&mut stage, &pod).await?);
+    report.refused.push(attack::command(stage, &pod).await?);
     stage.say("attack: kernel command line changed, hash table as it was (waits for a guest that must not come)");
-    report.refused.push(attack::cmdline_old_table(&mut stage, &pod, honest_boot).await?);
+    report.refused.push(attack::cmdline_old_table(stage, &pod, honest_boot).await?);
     stage.say("attack: kernel command line changed, hash table made to fit");
-    report.refused.push(attack::cmdline_new_table(&mut stage, &pod, &digest).await?);
+    report.refused.push(attack::cmdline_new_table(stage, &pod, &digest).await?);
     stage.say("attack: initdata swapped after the launch parameters were fixed");
-    report.refused.push(attack::initdata(&mut stage, &pod).await?);
+    report.refused.push(attack::initdata(stage, &pod).await?);
     stage.say("attack: another image under the same tag");
-    report.refused.push(attack::tag(&mut stage, &pod).await?);
-    // The last shim ends a moment after its last answer.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    report.leftovers = stage.node.leftovers()?;
+    report.refused.push(attack::tag(stage, &pod).await?);
     for refused in &report.refused {
         println!("refused  {:<18} {:<20} {}", refused.attack, refused.code, refused.reason);
     }
-    Ok(report)
+    Ok(())
+}
+
+/// For a pod of which nothing runs any more: the same attack on one of which something does.
+async fn exec_in_built_in_pod(stage: &mut Stage) -> anyhow::Result<Refused> {
+    stage.say("the pod's containers have all ended: the built-in pod stands in");
+    publish_built_in(stage)?;
+    let prepared = stage.prepare(Path::new(BUILT_IN_POD), &[], "built-in")?;
+    let pod = Pod::read(&prepared.pod)?;
+    let image = stage.artifacts.guest_image("sim");
+    stage.owner.accept(&stage.predict(&image, pod.vcpus())?)?;
+    let running = stage.node.start_pod(&pod).await?;
+    let refused = attack::exec(stage, &running).await?;
+    stage.node.stop_pod(&running, &pod).await.context("remove the pod")?;
+    refused.context("no container of the built-in pod runs")
 }
 
 /// Encrypts and pushes the pod's images; returns its YAML and the registries that are mirrored.
-fn provide_images(stage: &mut Stage, options: &Options) -> anyhow::Result<(PathBuf, Vec<String>)> {
-    let Some(yaml) = &options.pod else {
-        ensure!(options.images.is_empty(), "--image goes with --pod");
-        for (name, recipe) in built_in_images() {
-            let layout = image::make(&stage.world.root().join("images").join(name), &recipe)?;
-            publish(stage, &layout, &format!("demo/{name}"), "1")?;
-        }
+fn provide_images(
+    stage: &mut Stage,
+    wanted: &Wanted,
+    options: &Options,
+) -> anyhow::Result<(PathBuf, Vec<String>)> {
+    let Some(yaml) = &wanted.yaml else {
+        publish_built_in(stage)?;
         return Ok((PathBuf::from(BUILT_IN_POD), Vec::new()));
     };
-    let given: BTreeMap<&str, &Path> =
-        options.images.iter().map(|(name, dir)| (name.as_str(), dir.as_path())).collect();
+    let path = stage.world.root().join("given-pod.yaml");
+    fs::write(&path, yaml).context("write the pod")?;
     let mut mirrored = BTreeSet::new();
-    for container in &Pod::read(yaml)?.spec.containers {
-        let Some(layout) = given.get(container.image.as_str()) else {
-            bail!("no image for {0}: pass --image {0}=OCI_LAYOUT_DIR", container.image);
-        };
-        let name = ImageName::parse(&container.image);
+    for (name, layout) in &options.images {
+        let name = ImageName::parse(name);
         publish(stage, layout, &name.repository, &name.tag)?;
         if name.host != Registry::address() && mirrored.insert(name.host.clone()) {
             stage.node.containerd.mirror(&stage.world, &name.host, &stage.registry)?;
         }
     }
-    Ok((yaml.clone(), mirrored.into_iter().collect()))
+    Ok((path, mirrored.into_iter().collect()))
+}
+
+fn publish_built_in(stage: &Stage) -> anyhow::Result<()> {
+    for (name, recipe) in built_in_images() {
+        let layout = image::make(&stage.world.root().join("images").join(name), &recipe)?;
+        publish(stage, &layout, &format!("demo/{name}"), "1")?;
+    }
+    Ok(())
 }
 
 fn publish(stage: &Stage, layout: &Path, repository: &str, tag: &str) -> anyhow::Result<()> {
@@ -207,34 +329,66 @@ fn publish(stage: &Stage, layout: &Path, repository: &str, tag: &str) -> anyhow:
     stage.registry.push(&encrypted, repository, tag)
 }
 
-/// What each container has written once all have written a line, ended, or had their time.
+/// What each container has written once all have written a line, ended, or had their time. Containers
+/// that end are started again as their restart policy says, at once and then in kubelet's first step;
+/// as with `kubectl logs`, the words of the last start count.
 async fn collect_outputs(
     stage: &mut Stage,
     pod: &Pod,
-    running: &RunningPod,
+    running: &mut RunningPod,
 ) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut outputs = BTreeMap::new();
     for container in &pod.spec.containers {
         let name = &container.name;
-        let id = running.containers.get(name).context("no container id")?.clone();
         let begun = Instant::now();
-        let text = loop {
-            let text = stage.node.log(running, name).unwrap_or_default();
-            let ended = stage.node.cri.status(&id).await.context("container status")?.state()
-                == ContainerState::ContainerExited;
-            if text.ends_with('\n') || ended || begun.elapsed() > QUIET {
-                break text;
+        let mut restarts = 0_u32;
+        loop {
+            let id = running.containers.get(name).context("no container id")?;
+            let status = stage.node.cri.status(id).await.context("container status")?;
+            let ended = status.state() == ContainerState::ContainerExited;
+            let wrote = stage.node.log(running, name).unwrap_or_default().ends_with('\n');
+            let again = ended && pod.restart_policy(container).restarts(status.exit_code);
+            let enough = if again { wrote && restarts > 0 } else { ended || wrote };
+            if enough || begun.elapsed() > QUIET {
+                break;
+            }
+            if again && (restarts == 0 || begun.elapsed() > FIRST_BACK_OFF) && restarts < 2 {
+                restarts = restarts.saturating_add(1);
+                stage.say(&format!("{name} ended with code {}: restarted", status.exit_code));
+                stage.node.restart_if_due(running, pod, name).await.context("restart")?;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
-        };
-        outputs.insert(name.clone(), text);
+        }
     }
     // One that greets in several lines gets to finish them.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    for (name, text) in &mut outputs {
-        *text = stage.node.log(running, name).unwrap_or_default();
+    let mut outputs = BTreeMap::new();
+    for container in pod.all_containers() {
+        let mut text = String::new();
+        for attempt in 0..=running.attempt(&container.name) {
+            let later = stage.node.log_of(running, &container.name, attempt).unwrap_or_default();
+            text = if later.is_empty() { text } else { later };
+        }
+        outputs.insert(container.name.clone(), text);
     }
     Ok(outputs)
+}
+
+/// Tells what kubelet's probes would find now.
+async fn probe(stage: &mut Stage, pod: &Pod, running: &RunningPod) {
+    for container in pod.all_containers() {
+        let Some(id) = running.containers.get(&container.name) else { continue };
+        let target = Target { container, id, pod_ip: &running.ip };
+        for (what, probe) in
+            [("ready", &container.readiness_probe), ("live", &container.liveness_probe)]
+        {
+            let Some(probe) = probe else { continue };
+            let name = &container.name;
+            match probe.until_success(&mut stage.node.cri, target).await {
+                Ok(()) => stage.say(&format!("{name} is {what}")),
+                Err(error) => stage.say(&format!("{name} is not {what}: {error:#}")),
+            }
+        }
+    }
 }
 
 /// Fills in what broker and shim know about the pod that just started.
@@ -341,12 +495,43 @@ pub(crate) fn built_in_images() -> [(&'static str, image::Recipe<'static>); 2] {
 
 /// How long a container may be silent before the demo goes on without its words.
 const QUIET: Duration = Duration::from_secs(15);
+/// kubelet restarts at once, then after this time.
+const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 /// The built-in pod.
 pub(crate) const BUILT_IN_POD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/pods/demo.yaml");
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_are_checked_before_anything_starts() {
+        check(&Options::default()).unwrap();
+        let dir = std::env::temp_dir().join(format!("casemate-demo-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let yaml = dir.join("pod.yaml");
+        fs::write(
+            &yaml,
+            "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: c, image: x}]}}",
+        )
+        .unwrap();
+        let with = |images: &[(&str, &Path)]| {
+            let images = images.iter().map(|(n, d)| ((*n).to_owned(), d.to_path_buf())).collect();
+            let options = Options { pod: Some(yaml.clone()), images, keep: None };
+            check(&options).map_err(|failure| failure.to_string())
+        };
+        assert!(with(&[]).unwrap_err().contains("no image for x"));
+        assert!(with(&[("x", &dir)]).unwrap_err().contains("no OCI layout"));
+        fs::write(dir.join("index.json"), "{}").unwrap();
+        assert!(with(&[("x", &dir), ("y", &dir)]).unwrap_err().contains("--image y"));
+        assert!(with(&[("x", &dir)]).is_ok());
+        let other = dir.join("other");
+        let clash = [("x", dir.as_path()), ("docker.io/library/x", other.as_path())];
+        assert!(with(&clash).unwrap_err().contains("another image"));
+        let none = Options { pod: Some(dir.join("none.yaml")), ..Options::default() };
+        assert!(check(&none).unwrap_err().message().contains("none.yaml"));
+        fs::remove_dir_all(dir).unwrap();
+    }
 
     #[test]
     fn takes_image_names_apart_as_containerd_does() {

@@ -14,11 +14,21 @@ use crate::owner::Prepared;
 /// # Errors
 ///
 /// When a file is missing or cannot be written.
-pub fn evidence(stage: &Stage, prepared: &Prepared, dir: &Path) -> anyhow::Result<()> {
+pub fn evidence(stage: &Stage, prepared: &Prepared, vcpus: u32, dir: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     let image = stage.artifacts.guest_image("sim");
-    for name in ["firmware.fd", "kernel", "initramfs", "cmdline.txt"] {
-        fs::copy(image.join(name), dir.join(name)).with_context(|| format!("copy {name}"))?;
+    let copy = |name: &str, to: &str| {
+        fs::copy(image.join(name), dir.join(to)).map(drop).with_context(|| format!("copy {name}"))
+    };
+    for name in ["firmware.fd", "kernel", "initramfs"] {
+        copy(name, name)?;
+    }
+    if vcpus == 1 {
+        copy("cmdline.txt", "cmdline.txt")?;
+    } else {
+        // What was measured, and under the name by which `casemate measure` looks for it.
+        copy("cmdline-smp.txt", "cmdline.txt")?;
+        copy("cmdline-smp.txt", "cmdline-smp.txt")?;
     }
     fs::copy(&prepared.initdata, dir.join("initdata.toml")).context("copy the initdata")?;
     fs::copy(stage.tee.chain(), dir.join("chain.pem")).context("copy the chain")?;
@@ -34,6 +44,6 @@ pub fn evidence(stage: &Stage, prepared: &Prepared, dir: &Path) -> anyhow::Resul
         fs::write(dir.join(name), hex::decode(text).context("decode the audit log")?)
             .with_context(|| format!("write {name}"))?;
     }
-    fs::write(dir.join("launch.json"), "{\"vcpus\": 1, \"vcpu_type\": \"EPYC-v4\"}\n")
-        .context("write launch.json")
+    let launch = format!("{{\"vcpus\": {vcpus}, \"vcpu_type\": \"EPYC-v4\"}}\n");
+    fs::write(dir.join("launch.json"), launch).context("write launch.json")
 }

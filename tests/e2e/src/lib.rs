@@ -19,6 +19,7 @@ pub mod demo;
 pub mod hostile_qemu;
 pub mod image;
 pub mod keep;
+pub mod kubelet;
 pub mod node;
 pub mod owner;
 pub mod pki;

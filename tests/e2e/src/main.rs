@@ -9,6 +9,7 @@ use anyhow::Context;
 use casemate_e2e::artifacts::Artifacts;
 use casemate_e2e::demo;
 use casemate_e2e::hostile_qemu;
+use casemate_e2e::report::Failure;
 use casemate_e2e::report::Report;
 use casemate_e2e::world;
 use clap::Parser;
@@ -56,13 +57,34 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Args::parse().command) {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return refuse_arguments(&error),
+    };
+    match run(args.command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("demo: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says what is wrong with the arguments, in JSON too if that was asked for.
+fn refuse_arguments(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args().any(|arg| arg == "--json") {
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        let failure = Failure::of(&anyhow::anyhow!("{line}; next: see --help"));
+        if let Ok(line) = (Report { error: Some(failure), ..Report::default() }).to_line() {
+            println!("{line}");
+        }
+    }
+    ExitCode::from(2)
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -73,42 +95,46 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Bench { rounds } => bench(rounds),
         Command::Demo { json, pod, images, keep } => {
-            if world::is_inside() {
-                let absolute = |path: PathBuf| std::path::absolute(&path).context("absolute path");
-                let options = demo::Options {
-                    pod: pod.map(absolute).transpose()?,
-                    images: images
-                        .into_iter()
-                        .map(|(name, dir)| Ok((name, absolute(dir)?)))
-                        .collect::<anyhow::Result<_>>()?,
-                    keep: keep.map(absolute).transpose()?,
-                };
-                demo_inside(&options)
-            } else {
-                demo_outside(json)
-            }
+            let options = demo::Options { pod, images, keep };
+            if world::is_inside() { demo_inside(options) } else { demo_outside(options, json) }
         }
     }
 }
 
-fn demo_outside(json: bool) -> anyhow::Result<ExitCode> {
-    let root = Artifacts::find()?.worlds().join(format!("demo-{}", std::process::id()));
-    let (code, leftovers) = world::run_inside(&root)?;
-    if code != 0 {
-        eprintln!("demo: failed; its files are in {}", root.display());
-        return Ok(ExitCode::FAILURE);
-    }
-    let text = fs::read_to_string(root.join(REPORT)).context("read the report")?;
-    fs::remove_dir_all(&root).context("remove the world's files")?;
-    let mut report: Report = serde_json::from_str(&text).context("parse the report")?;
-    report.leftovers.extend(leftovers);
+fn demo_outside(options: demo::Options, json: bool) -> anyhow::Result<ExitCode> {
+    let report = run_demo(options).unwrap_or_else(|error| {
+        eprintln!("demo: {error:#}");
+        Report { error: Some(Failure::of(&error)), ..Report::default() }
+    });
     for leftover in &report.leftovers {
         eprintln!("left behind: {leftover}");
     }
     if json {
-        println!("{}", serde_json::to_string(&report).context("write the report")?);
+        println!("{}", report.to_line().context("write the report")?);
     }
-    Ok(if report.leftovers.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_good = report.error.is_none() && report.leftovers.is_empty();
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Checks, then runs the demo in a world of its own. A failure in there is in the report.
+fn run_demo(options: demo::Options) -> anyhow::Result<Report> {
+    demo::check(&options.absolute()?)?;
+    let root = Artifacts::find()?.worlds().join(format!("demo-{}", std::process::id()));
+    let (code, leftovers) = world::run_inside(&root)?;
+    let mut report: Report = match fs::read_to_string(root.join(REPORT)) {
+        Ok(text) => serde_json::from_str(&text).context("parse the report")?,
+        Err(_) => Report::default(),
+    };
+    report.leftovers.extend(leftovers);
+    if code != 0 && report.error.is_none() {
+        report.error = Some(Failure::of(&anyhow::anyhow!("the demo was ended (exit code {code})")));
+    }
+    if report.error.is_some() {
+        eprintln!("demo: failed; its files are in {}", root.display());
+    } else {
+        fs::remove_dir_all(&root).context("remove the world's files")?;
+    }
+    Ok(report)
 }
 
 fn bench(rounds: u32) -> anyhow::Result<ExitCode> {
@@ -122,18 +148,25 @@ fn bench(rounds: u32) -> anyhow::Result<ExitCode> {
     Ok(if code == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn demo_inside(options: &demo::Options) -> anyhow::Result<ExitCode> {
-    let report = runtime()?.block_on(async {
+fn demo_inside(options: demo::Options) -> anyhow::Result<ExitCode> {
+    let root = casemate_e2e::world::inside_root().context("not inside a world")?;
+    let options = options.absolute()?;
+    let mut report = Report::default();
+    let done = runtime()?.block_on(async {
         tokio::select! {
-            report = Box::pin(demo::run(options)) => report,
+            done = Box::pin(demo::run(&options, &mut report)) => done,
             // The first process of a PID namespace must catch signals to be ended by them.
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
         }
-    })?;
-    let root = casemate_e2e::world::inside_root().context("not inside a world")?;
+    });
+    if let Err(error) = &done {
+        eprintln!("demo: {error:#}");
+        report.error = Some(Failure::of(error));
+    }
+    fs::create_dir_all(&root).context("create the world's directory")?;
     fs::write(root.join(REPORT), serde_json::to_vec(&report).context("write the report")?)
         .context("write the report")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -1,31 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The node: software TEE, snapshotter, containerd with the shim, and pods on it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
-use std::time::Instant;
 
 use anyhow::Context;
-use anyhow::bail;
-use k8s_cri::v1::ContainerState;
-use k8s_cri::v1::PodSandboxConfig;
-use tonic::Status;
 
 use crate::artifacts::Artifacts;
 use crate::containerd::Containerd;
 use crate::containerd::PAUSE_REPOSITORY;
 use crate::containerd::Release;
 use crate::containerd::SNAPSHOTTER_SOCKET;
+use crate::containerd::Settings;
 use crate::cri::Cri;
 use crate::daemon::Daemon;
 use crate::hostile_qemu;
 use crate::image;
-use crate::pod::Container;
-use crate::pod::Pod;
+use crate::kubelet::RunningPod;
 use crate::registry::Registry;
 use crate::world;
 use crate::world::World;
@@ -76,9 +69,8 @@ pub struct Node {
     pub cri: Cri,
     shim_config: PathBuf,
     artifacts: Artifacts,
-    root: PathBuf,
-    cgroup_parent: String,
-    pods: u32,
+    pub(crate) root: PathBuf,
+    pub(crate) cgroup_parent: String,
     _snapshotter: Daemon,
 }
 
@@ -93,22 +85,12 @@ pub struct ShimSettings {
     pub tee: String,
     /// How long a guest may take until its agent answers.
     pub boot_seconds: u64,
-}
-
-/// A pod that runs.
-#[derive(Debug, Clone)]
-pub struct RunningPod {
-    /// Sandbox id.
-    pub id: String,
-    /// Its configuration.
-    pub sandbox: PodSandboxConfig,
-    /// Ids by container name.
-    pub containers: BTreeMap<String, String>,
-    uid: String,
+    /// How long the agent may be silent.
+    pub silence_seconds: u64,
 }
 
 impl Node {
-    /// Starts the node.
+    /// Starts the node. `class` is a RuntimeClass whose handler is the shim beside the usual one.
     ///
     /// # Errors
     ///
@@ -118,6 +100,7 @@ impl Node {
         artifacts: &Artifacts,
         registry: &Registry,
         release: Release,
+        class: Option<&str>,
     ) -> anyhow::Result<Self> {
         let root = world.root().join("node");
         fs::create_dir_all(&root).context("create the node's directory")?;
@@ -139,7 +122,8 @@ impl Node {
         let shim_config = root.join("shim.toml");
         let node_settings = ShimSettings::honest(artifacts);
         node_settings.write(&shim_config)?;
-        let containerd = Containerd::start(world, artifacts, registry, release, &shim_config)?;
+        let settings = Settings { release, shim_config: &shim_config, class };
+        let containerd = Containerd::start(world, artifacts, registry, &settings)?;
         let cri = Cri::connect(Containerd::socket()).await?;
         Ok(Self {
             containerd,
@@ -148,7 +132,6 @@ impl Node {
             artifacts: artifacts.clone(),
             root,
             cgroup_parent: world.cgroup_parent(),
-            pods: 0,
             _snapshotter: snapshotter,
         })
     }
@@ -164,55 +147,6 @@ impl Node {
         settings.write(&self.shim_config)
     }
 
-    /// Starts the pod's sandbox.
-    ///
-    /// # Errors
-    ///
-    /// What CRI answers.
-    pub async fn start_sandbox(&mut self, pod: &Pod) -> Result<RunningPod, Status> {
-        self.pods += 1;
-        let uid = format!("{:08x}-{}", std::process::id(), self.pods);
-        let sandbox = pod.sandbox(&uid, &self.cgroup_parent, &self.root.join("pods"));
-        let id = self.cri.run_pod(&sandbox, pod.handler()).await?;
-        Ok(RunningPod { id, sandbox, containers: BTreeMap::new(), uid })
-    }
-
-    /// Pulls a container's image, creates and starts it.
-    ///
-    /// # Errors
-    ///
-    /// What CRI answers.
-    pub async fn start_container(
-        &mut self,
-        running: &mut RunningPod,
-        pod: &Pod,
-        name: &str,
-    ) -> Result<String, Status> {
-        let image = &container(pod, name)?.image;
-        self.cri.pull(image, &running.sandbox).await?;
-        self.create_and_start(running, pod, name).await
-    }
-
-    /// Creates and starts a container whose image is there.
-    ///
-    /// # Errors
-    ///
-    /// What CRI answers.
-    pub async fn create_and_start(
-        &mut self,
-        running: &mut RunningPod,
-        pod: &Pod,
-        name: &str,
-    ) -> Result<String, Status> {
-        let config = container(pod, name)?
-            .config(&self.root.join("kubelet").join(&running.uid))
-            .map_err(|e| Status::internal(format!("{e:#}")))?;
-        let id = self.cri.create(&running.id, &running.sandbox, &config).await?;
-        self.cri.start(&id).await?;
-        running.containers.insert(name.to_owned(), id.clone());
-        Ok(id)
-    }
-
     /// Ends containerd and starts it again, as an upgrade does.
     ///
     /// # Errors
@@ -222,87 +156,6 @@ impl Node {
         self.containerd.restart()?;
         self.cri = Cri::connect(Containerd::socket()).await?;
         Ok(())
-    }
-
-    /// Starts a pod with all its containers, in order.
-    ///
-    /// # Errors
-    ///
-    /// What CRI answers. The sandbox is removed then.
-    pub async fn start_pod(&mut self, pod: &Pod) -> Result<RunningPod, Status> {
-        let mut running = self.start_sandbox(pod).await?;
-        for container in &pod.spec.containers {
-            if let Err(status) = self.start_container(&mut running, pod, &container.name).await {
-                // The refusal is what the caller wants to see, whatever the clean-up says.
-                let _ = self.cri.remove_pod(&running.id).await;
-                return Err(status);
-            }
-        }
-        Ok(running)
-    }
-
-    /// What a container wrote so far, stdout and stderr together.
-    ///
-    /// # Errors
-    ///
-    /// When the log cannot be read.
-    pub fn log(&self, running: &RunningPod, name: &str) -> anyhow::Result<String> {
-        let path = self.root.join("pods").join(&running.uid).join(format!("{name}.log"));
-        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        // "<time> <stream> <P|F> <text>"
-        Ok(text
-            .lines()
-            .map(|line| {
-                let mut fields = line.splitn(4, ' ').skip(2);
-                let partial = fields.next() == Some("P");
-                let content = fields.next().unwrap_or_default();
-                if partial { content.to_owned() } else { format!("{content}\n") }
-            })
-            .collect())
-    }
-
-    /// Waits until a container's output satisfies `done`.
-    ///
-    /// # Errors
-    ///
-    /// When it does not within `limit`; the output so far is in the message.
-    pub async fn wait_for_output(
-        &self,
-        running: &RunningPod,
-        name: &str,
-        limit: Duration,
-        done: impl Fn(&str) -> bool,
-    ) -> anyhow::Result<String> {
-        let begun = Instant::now();
-        loop {
-            let text = self.log(running, name).unwrap_or_default();
-            if done(&text) {
-                return Ok(text);
-            }
-            if begun.elapsed() > limit {
-                bail!("{name} has not written what was expected within {limit:?}, but: {text:?}");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Waits for a container's end and returns its exit code.
-    ///
-    /// # Errors
-    ///
-    /// When it does not end within `limit`.
-    pub async fn wait_for_exit(&mut self, id: &str, limit: Duration) -> anyhow::Result<i32> {
-        let begun = Instant::now();
-        loop {
-            let status = self.cri.status(id).await.context("container status")?;
-            if status.state() == ContainerState::ContainerExited {
-                return Ok(status.exit_code);
-            }
-            if begun.elapsed() > limit {
-                bail!("the container has not ended within {limit:?}");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
     }
 
     /// What removed pods have left behind: processes, state, network namespaces, cgroups.
@@ -374,6 +227,7 @@ impl ShimSettings {
             qemu: PathBuf::from(hostile_qemu::QEMU),
             tee: "sim".to_owned(),
             boot_seconds: 90,
+            silence_seconds: 60,
         }
     }
 
@@ -387,16 +241,12 @@ impl ShimSettings {
         if self.tee == "sim" {
             text.push_str(&format!("tee_sim_socket = {TEE_SOCKET:?}\n"));
         }
-        text.push_str(&format!("[deadlines]\nboot_s = {}\n", self.boot_seconds));
+        text.push_str(&format!(
+            "[deadlines]\nboot_s = {}\nsilence_s = {}\n",
+            self.boot_seconds, self.silence_seconds
+        ));
         fs::write(path, text).context("write the shim's configuration")
     }
-}
-
-fn container<'a>(pod: &'a Pod, name: &str) -> Result<&'a Container, Status> {
-    let mut containers = pod.spec.containers.iter();
-    containers
-        .find(|c| c.name == name)
-        .ok_or_else(|| Status::not_found(format!("the pod has no container {name}")))
 }
 
 /// `comm` of what a pod starts, 15 characters at most.

@@ -104,6 +104,7 @@ impl Pod {
         };
         let process = ProcessId::new(create.id.clone(), None);
         self.stdio.register(&process, grant.stdio);
+        let limits = Limits { memory_bytes: container.memory_limit, ..Limits::default() };
         let spec = CreateSpec {
             id: id.clone(),
             container,
@@ -113,7 +114,7 @@ impl Pod {
             resolv_conf: files.resolv_conf,
             rootfs,
             stdio: stdio_request(grant.stdio, create.stdio.terminal),
-            limits: Limits::default(),
+            limits,
         };
         let created = match self.parts.containers.create(spec).await {
             Ok(created) => created,

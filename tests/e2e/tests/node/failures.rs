@@ -13,7 +13,14 @@ use casemate_e2e::demo::Stage;
 use casemate_e2e::image;
 use casemate_e2e::owner;
 use casemate_e2e::pod::Pod;
+use k8s_cri::v1::ContainerState;
+use k8s_cri::v1::PodSandboxState;
+use k8s_cri::v1::PodSandboxStatusRequest;
+use nix::sys::signal::Signal;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
+use crate::kubernetes;
 use crate::pods;
 
 const PLAIN: image::Recipe<'_> = image::Recipe {
@@ -76,6 +83,48 @@ pub(crate) async fn guest_full(stage: &mut Stage) -> anyhow::Result<()> {
     fails_with(stage, &pod, Code::GuestFull).await
 }
 
+/// A guest that stands still is killed after the shim's deadline; the pod fails and leaves nothing (E19).
+pub(crate) async fn silent_agent(stage: &mut Stage) -> anyhow::Result<()> {
+    pods::publish(stage, "fail", PLAIN)?;
+    let (_, pod) =
+        pods::prepare(stage, "silent", &pods::yaml("silent", "fail", "{}", "sleep 3600"))?;
+    stage.node.configure(|shim| shim.silence_seconds = 4)?;
+    let started = stage.node.start_pod(&pod).await;
+    stage.node.configure(|_| {})?;
+    let running = started.context("start the pod")?;
+    let id = running.containers.get("main").context("no id")?.clone();
+    // Longer than the deadline: an agent that answers is not killed.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let before = stage.node.cri.status(&id).await?.state();
+    ensure!(before == ContainerState::ContainerRunning, "the container is {before:?}");
+    let vmm = Pid::from_raw(kubernetes::vmm_pid(&running)?);
+    kill(vmm, Signal::SIGSTOP).context("freeze the guest")?;
+    let frozen = Instant::now();
+    let code = stage.node.wait_for_exit(&id, Duration::from_secs(30)).await?;
+    let after = frozen.elapsed();
+    let sandbox = sandbox_state(stage, &running.id).await?;
+    stage.node.cri.remove_pod(&running.id).await?;
+    ensure!(code == 137, "the container ended with {code}");
+    ensure!(after >= Duration::from_secs(2), "killed after {after:?}, before the deadline");
+    ensure!(sandbox == PodSandboxState::SandboxNotready, "the sandbox is {sandbox:?}");
+    nothing_left(stage).await
+}
+
+/// The state of a sandbox, given a moment to be no longer ready.
+async fn sandbox_state(stage: &mut Stage, id: &str) -> anyhow::Result<PodSandboxState> {
+    let mut state = PodSandboxState::SandboxReady;
+    for _ in 0..50 {
+        let request = PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false };
+        let reply = stage.node.cri.runtime().pod_sandbox_status(request).await?.into_inner();
+        state = reply.status.context("no status")?.state();
+        if state == PodSandboxState::SandboxNotready {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(state)
+}
+
 async fn fails_with(stage: &mut Stage, pod: &Pod, code: Code) -> anyhow::Result<()> {
     let begun = Instant::now();
     let reply = match stage.node.start_pod(pod).await {
@@ -85,7 +134,11 @@ async fn fails_with(stage: &mut Stage, pod: &Pod, code: Code) -> anyhow::Result<
     let refused = attack::refusal(&pod.metadata.name, reply, code)?;
     ensure!(refused.reason.contains("next: "), "no next step in {:?}", refused.reason);
     ensure!(begun.elapsed() < Duration::from_secs(120), "took {:?}", begun.elapsed());
-    // The shim ends a moment after its last answer.
+    nothing_left(stage).await
+}
+
+/// The shim ends a moment after its last answer.
+async fn nothing_left(stage: &Stage) -> anyhow::Result<()> {
     let mut leftovers = stage.node.leftovers()?;
     for _ in 0..50 {
         if leftovers.is_empty() {

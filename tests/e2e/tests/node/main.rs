@@ -9,9 +9,13 @@
     reason = "on JSON values, where it gives null and never panics"
 )]
 
+mod clients;
 mod failures;
+mod kubernetes;
+mod lies;
 mod pods;
 mod snapshotter;
+mod terminal;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -88,8 +92,8 @@ async fn inside() -> anyhow::Result<ExitCode> {
     let world = World::prepare()?;
     let release =
         if world.root().to_string_lossy().ends_with("1.7") { Release::V1_7 } else { Release::V1_6 };
-    let mut stage = Stage::start(world, release).await?;
-    stage.owner.accept(&stage.predict(&stage.artifacts.guest_image("sim"))?)?;
+    let mut stage = Stage::start(world, release, None).await?;
+    stage.owner.accept(&stage.predict(&stage.artifacts.guest_image("sim"), 1)?)?;
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let mut tally = Tally::default();
     macro_rules! scenario {
@@ -112,6 +116,12 @@ async fn inside() -> anyhow::Result<ExitCode> {
                 pods::containerd_restart_loses_no_output,
                 pods::death_of_the_vm_ends_every_task,
                 pods::moved_tag_without_the_host_knowing_runs_the_pinned_image,
+                clients::ctr_logs_into_a_file_and_a_program,
+                kubernetes::what_kubelet_does_for_a_pod,
+                kubernetes::memory_limits_size_the_vm_and_kill,
+                terminal::exec_with_a_terminal_is_resized,
+                lies::about_the_digest_get_the_pinned_image,
+                failures::silent_agent,
                 failures::broker_down,
                 failures::key_not_granted,
                 failures::no_initdata,
@@ -125,6 +135,7 @@ async fn inside() -> anyhow::Result<ExitCode> {
                 snapshotter::runc_pod_beside_ours,
                 snapshotter::image_already_there_by_overlayfs,
                 pods::user_by_name_from_an_encrypted_image,
+                kubernetes::memory_limits_size_the_vm_and_kill,
             );
         }
     }

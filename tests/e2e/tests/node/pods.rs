@@ -8,8 +8,8 @@ use anyhow::Context;
 use anyhow::ensure;
 use casemate_e2e::demo::Stage;
 use casemate_e2e::image;
+use casemate_e2e::kubelet::RunningPod;
 use casemate_e2e::node::Node;
-use casemate_e2e::node::RunningPod;
 use casemate_e2e::owner::Prepared;
 use casemate_e2e::pod::Pod;
 use casemate_e2e::registry::Registry;
@@ -170,7 +170,8 @@ pub(crate) fn yaml(name: &str, image: &str, exec: &str, script: &str) -> String 
     )
 }
 
-async fn output(stage: &Stage, running: &RunningPod) -> anyhow::Result<String> {
+/// What the container `main` wrote, once it is a whole line.
+pub(crate) async fn output(stage: &Stage, running: &RunningPod) -> anyhow::Result<String> {
     stage
         .node
         .wait_for_output(running, "main", Duration::from_secs(40), |t| t.ends_with('\n'))
