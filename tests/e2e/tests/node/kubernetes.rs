@@ -48,6 +48,8 @@ pub(crate) async fn what_kubelet_does_for_a_pod(stage: &mut Stage) -> anyhow::Re
         "user 1000 2000 2000 3000",
         "order first second ",
         "memory.max 67108864",
+        // E4: no kernel code is loaded after the boot.
+        "kernel closed 1 1",
     ] {
         ensure!(log.lines().any(|found| found == line), "{line:?} is missing in {log:?}");
     }
