@@ -78,8 +78,8 @@ async fn a_pod_from_its_creation_to_its_end() {
     // What the VM was launched with.
     let config = shim.launched.lock().unwrap()[0].clone();
     assert_eq!(config.memory.get(), 512 + 256);
-    // E2: the image boots with acpi=off, where more vCPUs than one would be of no use.
-    assert_eq!(config.vcpus.get(), 1);
+    // The sandbox's CPU limit is two.
+    assert_eq!(config.vcpus.get(), 2);
     assert_eq!(config.initdata_digest.host_data().0, double::initdata().host_data());
     assert_eq!(config.network.unwrap().nics[0].tap, "casemate0");
     let image = std::fs::read(config.initdata.unwrap()).unwrap();
