@@ -47,7 +47,10 @@ pub fn verify(folder: &Path) -> Result<Vec<Difference>, ReadError> {
         names.push(entry.map_err(read)?.file_name().to_string_lossy().into_owned());
     }
     names.sort();
-    names.retain(|name| !BESIDE.contains(&name.as_str()) && !manifest.parts.contains_key(name));
+    names.retain(|name| {
+        let is_beside = BESIDE.contains(&name.as_str()) || is_id_block(name);
+        !is_beside && !manifest.parts.contains_key(name)
+    });
     differences.extend(names.into_iter().map(|name| Difference::Unexpected { name }));
     Ok(differences)
 }
@@ -76,14 +79,15 @@ pub enum VerifyError {
 }
 
 /// Files that belong to an image and are not measured.
-const BESIDE: [&str; 6] = [
-    Manifest::FILE,
-    SBOM_FILE,
-    ReferenceValues::FILE,
-    ReferenceValues::SIGNATURE,
-    "id-auth.bin",
-    "id-block.bin",
-];
+const BESIDE: [&str; 4] =
+    [Manifest::FILE, SBOM_FILE, ReferenceValues::FILE, ReferenceValues::SIGNATURE];
+
+/// `id-block-2.bin` and `id-auth-2.bin` bind launches with two virtual CPUs.
+fn is_id_block(name: &str) -> bool {
+    let number = name.strip_prefix("id-block-").or_else(|| name.strip_prefix("id-auth-"));
+    let number = number.and_then(|rest| rest.strip_suffix(".bin"));
+    number.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+}
 
 /// One way in which a guest image departs from its manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
