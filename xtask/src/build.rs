@@ -31,6 +31,16 @@ pub(crate) fn release_shim(steps: &Steps) -> anyhow::Result<()> {
     })
 }
 
+/// Measures what a prediction costs; optimised, as it is about hashing.
+pub(crate) fn digest_cost(steps: &Steps) -> anyhow::Result<()> {
+    steps.step("build the example digest_cost for release", || {
+        let mut build = cargo();
+        build.args(["build", "--locked", "--release", "-p", "casemate-launch-digest"]);
+        build.args(["--example", "digest_cost"]);
+        show(build)
+    })
+}
+
 /// The static guest programs and both guest images.
 pub(crate) fn guest_images(steps: &Steps) -> anyhow::Result<()> {
     steps.step("build the guest's programs (static)", || {

@@ -125,6 +125,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             setup::run(&steps, setup::Scope::Test)?;
             build::programs(&steps)?;
             build::release_shim(&steps)?;
+            build::digest_cost(&steps)?;
             build::guest_images(&steps)?;
             build::end_to_end("bench", &options)
         }

@@ -30,6 +30,8 @@ pub struct Status {
     pub launch_digest: Option<String>,
     /// Digest of the initdata that the launch bound, in hexadecimal.
     pub host_data: Option<String>,
+    /// Whether the guest takes ACPI code from this host (BadAML): with several vCPUs it does.
+    pub acpi_from_host: Option<bool>,
     /// Why the sandbox failed.
     pub failure: Option<Failure>,
     /// Milliseconds from containerd's create request, by the host's clock: `vm_start`, `kernel`,

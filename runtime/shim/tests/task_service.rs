@@ -80,6 +80,8 @@ async fn a_pod_from_its_creation_to_its_end() {
     assert_eq!(config.memory.get(), 512 + 256);
     // The sandbox's CPU limit is two.
     assert_eq!(config.vcpus.get(), 2);
+    // E2: the operator sees which pods take the host's ACPI code.
+    assert_eq!(shim.status()["acpi_from_host"], true);
     assert_eq!(config.initdata_digest.host_data().0, double::initdata().host_data());
     assert_eq!(config.network.unwrap().nics[0].tap, "casemate0");
     let image = std::fs::read(config.initdata.unwrap()).unwrap();

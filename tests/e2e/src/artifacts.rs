@@ -87,6 +87,12 @@ impl Artifacts {
         self.build.join("guest").join(kind)
     }
 
+    /// The tests' oracle for launch digests.
+    #[must_use]
+    pub fn oracle(&self) -> PathBuf {
+        self.build.join("venv/bin/sev-snp-measure")
+    }
+
     /// Directory of worlds.
     #[must_use]
     pub fn worlds(&self) -> PathBuf {

@@ -18,6 +18,7 @@ use casemate_vmm::InitdataDigest;
 use casemate_vmm::MacAddress;
 use casemate_vmm::Network;
 use casemate_vmm::Nic;
+use casemate_vmm::VcpuCount;
 use casemate_vmm::Vm;
 use casemate_vmm::VmConfig;
 use casemate_vmm::VmName;
@@ -130,6 +131,13 @@ impl<'a> Plan<'a> {
         })?;
         let network = outside.network.attach(&self.network_namespace).await?;
         let vm_config = self.vm_config(&network, image, cgroups.clone())?;
+        // E2: the owner's reference values decide; the operator is told here.
+        let acpi_from_host = vm_config.vcpus > VcpuCount::ONE;
+        if acpi_from_host {
+            let vcpus = vm_config.vcpus.get();
+            tracing::warn!(vcpus, "several vCPUs: the guest takes ACPI code from this host");
+        }
+        status.update(|status| status.acpi_from_host = Some(acpi_from_host));
         let vm: Arc<dyn Vm> = outside
             .vmm
             .launch(&vm_config)
