@@ -86,7 +86,14 @@ impl FromStr for Reference {
             (None, None) => Some("latest"),
             (tag, _) => tag,
         };
-        Ok(Self { registry: registry.to_owned(), repository, tag: tag.map(str::to_owned), digest })
+        let tag = tag.map(str::to_owned);
+        let completed = Self { registry: registry.to_owned(), repository, tag, digest };
+        // What completing adds counts too: every reference can be read again from its own text.
+        let size = completed.to_string().len();
+        if size > MAX_REFERENCE {
+            return Err(BadReference::Long { size });
+        }
+        Ok(completed)
     }
 }
 
@@ -298,5 +305,7 @@ mod tests {
         }
         let long = format!("registry.example/{}", "a".repeat(MAX_REFERENCE));
         assert!(matches!(long.parse::<Reference>(), Err(BadReference::Long { .. })));
+        let completed = "a/".repeat(505) + "abc";
+        assert!(matches!(completed.parse::<Reference>(), Err(BadReference::Long { .. })));
     }
 }

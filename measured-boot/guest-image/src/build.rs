@@ -6,6 +6,8 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
+use casemate_boot_formats::bzimage::BzImage;
+use casemate_boot_formats::bzimage::BzImageError;
 use casemate_boot_formats::ovmf::Ovmf;
 use casemate_boot_formats::ovmf::OvmfError;
 
@@ -14,7 +16,6 @@ use crate::Crate;
 use crate::ElfError;
 use crate::FileRecord;
 use crate::GuestImage;
-use crate::KernelError;
 use crate::KindName;
 use crate::Manifest;
 use crate::ModuleError;
@@ -30,7 +31,6 @@ use crate::elf;
 use crate::image::MAX_PART_SIZE;
 use crate::image::read_capped;
 use crate::inputs::Lock;
-use crate::kernel;
 use crate::modules::ModuleTree;
 use crate::sbom;
 
@@ -89,8 +89,11 @@ pub fn build(inputs: &BuildInputs<'_>, out: &Path) -> Result<Manifest, BuildErro
         .and_then(|ovmf| ovmf.hash_table_address())
         .map_err(|source| BuildError::Firmware { path: inputs.firmware.to_owned(), source })?;
     let kernel = read(inputs.kernel)?;
-    let kernel_release = kernel::release(&kernel)
-        .map_err(|source| BuildError::Kernel { path: inputs.kernel.to_owned(), source })?;
+    let kernel_release = BzImage::parse(&kernel)
+        .map_err(|source| BuildError::Kernel { path: inputs.kernel.to_owned(), source })?
+        .release()
+        .ok_or_else(|| BuildError::NoRelease { path: inputs.kernel.to_owned() })?
+        .to_owned();
     let archive = fill_initramfs(inputs, &kernel_release)?;
     let initramfs = compress(&archive.write()?)?;
     let (cmdline, cmdline_smp) = (command_line(), command_line_smp());
@@ -151,7 +154,13 @@ pub enum BuildError {
         path: PathBuf,
         /// What is wrong with it.
         #[source]
-        source: KernelError,
+        source: BzImageError,
+    },
+    /// The kernel does not say its release, so that no modules fit it.
+    #[error("the kernel {} names no release", path.display())]
+    NoRelease {
+        /// Its path.
+        path: PathBuf,
     },
     /// The agent or the device cannot run in the guest.
     #[error("{} cannot run in the guest", path.display())]

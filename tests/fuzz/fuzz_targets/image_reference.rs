@@ -15,14 +15,7 @@ mod pull {
 use pull::reference::PinnedReference;
 use pull::reference::Reference;
 
-/// Completing a short name adds up to 25 bytes, which can lift it over the parser's cap of 1024.
-const SURELY_SHORT: usize = 999;
-
 fuzz_target!(|text: &str| {
-    if text.len() > SURELY_SHORT {
-        let _ = text.parse::<Reference>();
-        return;
-    }
     if let Ok(reference) = text.parse::<Reference>() {
         assert_eq!(reference.to_string().parse(), Ok(reference));
     }
