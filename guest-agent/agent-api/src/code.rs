@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use casemate_boot_formats::initdata::InitdataError;
+
 /// Declares [`Code`] and, for each variant, its text and the next step for the reader.
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal, next: $next:literal;)+) => {
@@ -138,6 +140,20 @@ codes! {
     ConfigInvalid = "config.invalid", next: "correct the file that the message names";
     /// Something inside the guest failed that no request should cause.
     Internal = "internal", next: "report this as a bug of Casemate";
+}
+
+/// One code for host, guest and tool, whoever reads the document first.
+impl From<&InitdataError> for Code {
+    fn from(error: &InitdataError) -> Self {
+        match error {
+            InitdataError::TrailingData { .. } | InitdataError::DirtyPadding { .. } => {
+                Self::InitdataTrailing
+            }
+            InitdataError::UnknownKey { .. } => Self::InitdataUnknownKey,
+            InitdataError::DuplicateKey { .. } => Self::InitdataDuplicateKey,
+            _ => Self::InitdataInvalid,
+        }
+    }
 }
 
 impl fmt::Display for Code {

@@ -5,6 +5,7 @@
 mod mounts;
 
 use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::path::Path;
 
 use casemate_policy::Capability;
@@ -188,7 +189,10 @@ fn resources(limits: Limits) -> Result<LinuxResources, OciSpecError> {
         .typ(LinuxDeviceType::A)
         .access("rwm")
         .build()?;
-    let mut resources = LinuxResourcesBuilder::default().devices(vec![nothing]).build()?;
+    // E22: the host can make memory scarce; half of a container's processes must not go on.
+    let together = HashMap::from([("memory.oom.group".to_owned(), "1".to_owned())]);
+    let mut resources =
+        LinuxResourcesBuilder::default().devices(vec![nothing]).unified(together).build()?;
     if let Some(bytes) = limits.memory_bytes {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         resources.set_memory(Some(LinuxMemoryBuilder::default().limit(bytes).build()?));

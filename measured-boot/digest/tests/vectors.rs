@@ -68,7 +68,11 @@ fn vcpu_signatures() {
         let model: VcpuType = name.parse().unwrap();
         assert_eq!(u64::from(model.signature()), number(signature), "{name}");
     }
-    assert_eq!(signatures.len(), VcpuType::ALL.len());
+    // Newer versions of the same models came later and are alike.
+    for model in VcpuType::ALL {
+        let family = model.name().rsplit_once("-v").map_or(model.name(), |(family, _)| family);
+        assert_eq!(u64::from(model.signature()), number(&signatures[family]), "{model}");
+    }
 }
 
 #[test]

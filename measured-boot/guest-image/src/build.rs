@@ -125,8 +125,15 @@ pub fn build(inputs: &BuildInputs<'_>, out: &Path) -> Result<Manifest, BuildErro
         cmdline: cmdline.into_bytes(),
         cmdline_smp: cmdline_smp.into_bytes(),
     };
-    let values = ReferenceValues::of(&image)?.to_json();
-    let beside = [(SBOM_FILE, bill.as_bytes()), (ReferenceValues::FILE, values.as_bytes())];
+    let mut json = serde_json::to_vec_pretty(&image.manifest)
+        .map_err(|source| BuildError::Manifest { source })?;
+    json.push(b'\n');
+    let values = ReferenceValues::of(&image, &json, bill.as_bytes())?.to_json();
+    let beside = [
+        (Manifest::FILE, json.as_slice()),
+        (SBOM_FILE, bill.as_bytes()),
+        (ReferenceValues::FILE, values.as_bytes()),
+    ];
     publish(out, &image, &beside)?;
     Ok(image.manifest)
 }
@@ -282,11 +289,7 @@ fn publish(out: &Path, image: &GuestImage, beside: &[(&str, &[u8])]) -> Result<(
     let partial = out.with_file_name(name);
     fs::create_dir_all(&partial).map_err(write_error(&partial))?;
 
-    let mut json = serde_json::to_vec_pretty(&image.manifest)
-        .map_err(|source| BuildError::Manifest { source })?;
-    json.push(b'\n');
-    let all = image.parts().into_iter().chain([(Manifest::FILE, json.as_slice())]);
-    for (name, bytes) in all.chain(beside.iter().copied()) {
+    for (name, bytes) in image.parts().into_iter().chain(beside.iter().copied()) {
         let path = partial.join(name);
         fs::write(&path, bytes).map_err(write_error(&path))?;
     }

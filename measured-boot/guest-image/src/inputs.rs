@@ -92,8 +92,8 @@ impl DebianInputs {
     }
 }
 
-/// Makes kernel and firmware of a lock ready in a folder: finds them unpacked there, or unpacks the
-/// package files that lie there, or fetches these through apt first.
+/// Makes kernel and firmware of a lock ready in a folder: unpacks the package files that lie there,
+/// or fetches these through apt first. What an earlier call unpacked is unpacked again.
 ///
 /// # Errors
 ///
@@ -102,16 +102,18 @@ impl DebianInputs {
 ///
 /// # Security
 ///
-/// apt checks its own signatures, and the lock's digest is compared besides: neither a mirror nor
-/// the giver of a folder can change a byte of what is measured.
+/// E1: apt checks its own signatures, and the lock's digest is compared besides; nothing that lies
+/// unpacked in the folder is taken. Neither a mirror nor the giver of a folder can change a byte of
+/// what is measured.
 pub fn prepare(folder: &Path, lock: &Lock) -> Result<DebianInputs, FetchError> {
-    // A record that cannot be read, or one whose files are gone, is made again.
-    if let Ok(Some(inputs)) = DebianInputs::open(folder)
-        && inputs.lock == *lock
-    {
-        return Ok(inputs);
-    }
     let folder = &absolute(folder)?;
+    let record = folder.join(RECORD);
+    for name in [KERNEL, FIRMWARE] {
+        let place = folder.join(name);
+        if place.exists() && !record.exists() {
+            return Err(FetchError::Taken { path: place });
+        }
+    }
     let mut apt = None;
     for (package, name) in [(&lock.kernel, KERNEL), (&lock.firmware, FIRMWARE)] {
         let deb = folder.join(package.file_name());
@@ -123,9 +125,10 @@ pub fn prepare(folder: &Path, lock: &Lock) -> Result<DebianInputs, FetchError> {
             apt.download(package, &deb)?;
         }
         check(&deb, package)?;
+        // Before the files, so that what an interruption leaves is known as ours.
+        write_record(folder, lock)?;
         unpack(&deb, &folder.join(name))?;
     }
-    write_record(folder, lock)?;
     DebianInputs::open(folder)?.ok_or_else(|| FetchError::Incomplete { path: folder.join(RECORD) })
 }
 

@@ -14,7 +14,9 @@ use serde::Serialize;
 
 use crate::GuestImage;
 use crate::KindName;
+use crate::Manifest;
 use crate::PartRecord;
+use crate::SBOM_FILE;
 
 /// Every launch digest that QEMU can reach with a guest image, next to the files that lead there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +28,9 @@ pub struct ReferenceValues {
     pub kind: KindName,
     /// The measured files, by name.
     pub parts: BTreeMap<String, PartRecord>,
+    /// The files that describe the image and are not measured, so that the signature covers them:
+    /// the manifest and the bill of materials.
+    pub descriptions: BTreeMap<String, PartRecord>,
     /// SNP guests on QEMU.
     pub snp: Vec<SnpReferenceValues>,
 }
@@ -58,12 +63,18 @@ impl ReferenceValues {
     /// Largest accepted file, in bytes.
     pub const MAX_SIZE: u64 = 4 * 1024 * 1024;
 
-    /// Computes the values of a guest image.
+    /// Computes the values of a guest image with its manifest and bill of materials.
     ///
     /// # Errors
     ///
     /// Parts that cannot be measured.
-    pub fn of(image: &GuestImage) -> Result<Self, ReferenceValuesError> {
+    pub fn of(
+        image: &GuestImage,
+        manifest: &[u8],
+        sbom: &[u8],
+    ) -> Result<Self, ReferenceValuesError> {
+        let descriptions = [(Manifest::FILE, manifest), (SBOM_FILE, sbom)]
+            .map(|(name, bytes)| (name.to_owned(), PartRecord::of(bytes)));
         let mut snp: Vec<(VcpuType, SnpReferenceValues)> = Vec::new();
         for model in VcpuType::ALL {
             let alike = snp.iter_mut().find(|(first, _)| first.signature() == model.signature());
@@ -76,6 +87,7 @@ impl ReferenceValues {
             format: Self::FORMAT,
             kind: image.manifest.kind,
             parts: image.manifest.parts.clone(),
+            descriptions: BTreeMap::from(descriptions),
             snp: snp.into_iter().map(|(_, values)| values).collect(),
         })
     }

@@ -55,13 +55,16 @@ pub fn verify(folder: &Path) -> Result<Vec<Difference>, ReadError> {
     Ok(differences)
 }
 
-/// Compares the reference values beside a guest image with those that its files lead to.
+/// Compares the reference values beside a guest image with those that its files lead to; they cover
+/// the manifest and the bill of materials too.
 ///
 /// # Errors
 ///
 /// An image that is not what its manifest says, or cannot be measured.
 pub fn verify_reference_values(folder: &Path) -> Result<bool, VerifyError> {
-    let values = ReferenceValues::of(&GuestImage::read(folder)?)?.to_json();
+    let manifest = read_capped(&folder.join(Manifest::FILE), Manifest::MAX_SIZE)?;
+    let sbom = read_capped(&folder.join(SBOM_FILE), MAX_PART_SIZE)?;
+    let values = ReferenceValues::of(&GuestImage::read(folder)?, &manifest, &sbom)?.to_json();
     let found = read_capped(&folder.join(ReferenceValues::FILE), ReferenceValues::MAX_SIZE)?;
     Ok(found == values.as_bytes())
 }

@@ -290,6 +290,13 @@ fn reference_values_and_bill_of_materials_lie_beside_the_image() {
     assert!(verify_reference_values(&out).unwrap());
     fs::write(out.join(ReferenceValues::FILE), text.replacen('0', "1", 1)).unwrap();
     assert!(!verify_reference_values(&out).unwrap());
+    fs::write(out.join(ReferenceValues::FILE), &text).unwrap();
+    // Descriptions are covered too.
+    let bill = fs::read_to_string(out.join(SBOM_FILE)).unwrap();
+    fs::write(out.join(SBOM_FILE), "{}").unwrap();
+    assert!(!verify_reference_values(&out).unwrap());
+    fs::write(out.join(SBOM_FILE), bill).unwrap();
+    assert!(verify_reference_values(&out).unwrap());
 
     let bill = fs::read_to_string(out.join(SBOM_FILE)).unwrap();
     let bill: serde_json::Value = serde_json::from_str(&bill).unwrap();

@@ -95,7 +95,8 @@ impl Tee {
 
 /// Looks below `root`, which is `/` but for tests.
 fn inspect(root: &Path, qemu: Result<Version, String>) -> Vec<Finding> {
-    let kvm = || exists(root, "dev/kvm", "there is no KVM", "turn virtualisation on in the BIOS");
+    let kvm =
+        || exists(root, "dev/kvm", "there is no KVM", TURN_ON).or_else(|| has_virtualisation(root));
     let snp = [
         parameter(
             root,
@@ -144,6 +145,17 @@ fn inspect(root: &Path, qemu: Result<Version, String>) -> Vec<Finding> {
         finding("config", &config),
     ]
 }
+
+/// A KVM that is emulated in software has a device and runs no Linux guest.
+fn has_virtualisation(root: &Path) -> Option<Missing> {
+    let text = fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
+    let mut flags = text.lines().filter(|line| line.starts_with("flags"));
+    let found = flags.any(|line| line.split(' ').any(|flag| matches!(flag, "svm" | "vmx")));
+    let what = "the processor offers no virtualisation: no svm or vmx in /proc/cpuinfo".to_owned();
+    (!found).then_some(Missing { what, fix: TURN_ON })
+}
+
+const TURN_ON: &str = "turn virtualisation on in the BIOS, or nested virtualisation in the VM";
 
 fn exists(root: &Path, path: &str, missing: &str, fix: &'static str) -> Option<Missing> {
     let missing = || Missing { what: format!("{missing}: no /{path}"), fix };
@@ -224,6 +236,8 @@ mod tests {
         assert_eq!(snp((10, 0)).unwrap(), "the processor's firmware has no device");
         put(root, "dev/sev", "");
         put(root, "dev/kvm", "");
+        assert!(snp((9, 1)).unwrap().starts_with("the processor offers no virtualisation"));
+        put(root, "proc/cpuinfo", "flags\t\t: fpu svm sse\n");
         assert_eq!(snp((9, 0)).unwrap(), "QEMU 9.1 is needed, this is 9.0");
         assert_eq!(snp((9, 1)), None);
         let none = inspect(root, Err("no QEMU".to_owned()));

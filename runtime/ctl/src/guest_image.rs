@@ -34,10 +34,21 @@ pub(crate) fn build(args: &BuildArgs) -> Result<(), Failure> {
     let debian = lock
         .and_then(|lock| inputs::prepare(&args.inputs, &lock))
         .map_err(|error| Failure::new("guest-image", chain(&error), next_step(&error)))?;
-    let kind = match &args.sim_device {
-        Some(device) => Kind::Simulated { device },
-        None => Kind::Production,
+    let kind = match (args.kind, &args.sim_device) {
+        (GuestKind::Sim, Some(device)) => Kind::Simulated { device },
+        (GuestKind::Production, None) => Kind::Production,
+        _ => {
+            return Err(Failure::new(
+                "guest-image",
+                "the software TEE's device belongs into images of kind sim, and only there",
+                "give --kind sim with --sim-device, or neither",
+            ));
+        }
     };
+    if let Some(key) = &args.sign_key {
+        // Before an earlier image is replaced.
+        signed(key, b"")?;
+    }
     let crates = crates(args)?;
     let inputs = BuildInputs {
         firmware: &debian.firmware,
@@ -77,21 +88,25 @@ fn crates(args: &BuildArgs) -> Result<Vec<Crate>, Failure> {
 }
 
 fn sign(key: &Path, folder: &Path) -> Result<(), Failure> {
-    let pem = Zeroizing::new(file::read(key, MAX_KEY_FILE)?);
     let values = file::read(&folder.join(ReferenceValues::FILE), ReferenceValues::MAX_SIZE)?;
-    let signature = signature::sign(&pem, &values, &SystemRandom::new()).map_err(|error| {
+    file::write_bytes(&folder.join(ReferenceValues::SIGNATURE), &signed(key, &values)?)
+}
+
+fn signed(key: &Path, message: &[u8]) -> Result<Vec<u8>, Failure> {
+    let pem = Zeroizing::new(file::read(key, MAX_KEY_FILE)?);
+    signature::sign(&pem, message, &SystemRandom::new()).map_err(|error| {
         Failure::new(
             "key",
             format_args!("{}: {error}", key.display()),
             "make a key: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out FILE",
         )
-    })?;
-    file::write_bytes(&folder.join(ReferenceValues::SIGNATURE), &signature)
+    })
 }
 
 /// Prints the bill of materials of an image that is what its manifest says.
 pub(crate) fn sbom(args: &SbomArgs) -> Result<(), Failure> {
     demand_whole(&args.dir)?;
+    demand_values(&args.dir)?;
     let bill = file::read_text(&args.dir.join(SBOM_FILE), MAX_METADATA)?;
     file::write(None, &bill)
 }
@@ -122,26 +137,30 @@ fn next_step(error: &FetchError) -> &'static str {
 /// key is given.
 pub(crate) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     demand_whole(&args.dir)?;
-    let fail = |message: String| {
-        Failure::new("guest-image", message, "do not accept guests by these reference values")
-    };
-    let same = casemate_guest_image::verify_reference_values(&args.dir)
-        .map_err(|error| fail(chain(&error)))?;
-    if !same {
-        let name = ReferenceValues::FILE;
-        return Err(fail(format!("{name} is not what the files of the image lead to")));
-    }
+    demand_values(&args.dir)?;
     let mut text =
         "every part is as the manifest says, and so are the reference values\n".to_owned();
     if let Some(key) = &args.key {
         let values = file::read(&args.dir.join(ReferenceValues::FILE), ReferenceValues::MAX_SIZE)?;
         let found = file::read(&args.dir.join(ReferenceValues::SIGNATURE), MAX_KEY_FILE)?;
         signature::verify(&file::read(key, MAX_KEY_FILE)?, &values, &found)
-            .map_err(|error| fail(error.to_string()))?;
+            .map_err(|error| Failure::new("guest-image", error, DO_NOT_ACCEPT))?;
         text.push_str("the reference values are signed by this key\n");
     }
     file::write(None, &text)
 }
+
+fn demand_values(folder: &Path) -> Result<(), Failure> {
+    let same = casemate_guest_image::verify_reference_values(folder)
+        .map_err(|error| Failure::new("guest-image", chain(&error), DO_NOT_ACCEPT))?;
+    if same {
+        return Ok(());
+    }
+    let message = format_args!("{} is not what the files lead to", ReferenceValues::FILE);
+    Err(Failure::new("guest-image", message, DO_NOT_ACCEPT))
+}
+
+const DO_NOT_ACCEPT: &str = "do not accept guests by these reference values";
 
 fn demand_whole(folder: &Path) -> Result<(), Failure> {
     let next = "build the guest image again: casemate guest-image build";

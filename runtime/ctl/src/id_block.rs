@@ -21,6 +21,13 @@ use crate::file;
 
 /// Signs a launch digest and writes both files that a launch takes.
 pub(crate) fn create(args: &IdBlockCreateArgs) -> Result<(), Failure> {
+    if args.block == args.auth {
+        return Err(Failure::new(
+            "id-block",
+            "block and authentication would be one file",
+            "give two paths: --block FILE --auth FILE",
+        ));
+    }
     let policy = GuestPolicy::from_bits(args.policy)
         .map_err(|error| Failure::new("id-block", error, "give a policy with bit 17 set"))?;
     let block = IdBlock {
@@ -52,16 +59,23 @@ pub(crate) fn verify(args: &IdBlockVerifyArgs) -> Result<(), Failure> {
     let block = IdBlock::parse(&file::read(&args.block, MAX_FILE)?).map_err(|e| refuse(&e))?;
     let auth = IdAuth::parse(&file::read(&args.auth, MAX_FILE)?).map_err(|e| refuse(&e))?;
     let identity = Identity::new(block, auth).map_err(|e| refuse(&e))?;
-    if let Some(wanted) = args.launch_digest
-        && identity.block().launch_digest.as_bytes() != &wanted
-    {
-        return Err(Failure::new(
-            "id-block",
-            format_args!("it binds the launch digest {}", identity.block().launch_digest),
-            "make it again for the guest that is meant",
-        ));
+    let (block, key) = (identity.block(), identity.auth().id_key().digest());
+    let policy = block.policy.bits();
+    let found = if args.launch_digest.is_some_and(|d| block.launch_digest.as_bytes() != &d) {
+        Some(format!("it binds the launch digest {}", block.launch_digest))
+    } else if args.id_key_digest.is_some_and(|digest| key.0 != digest) {
+        Some(format!("it is signed by the key {key}"))
+    } else if args.policy.is_some_and(|wanted| policy != wanted) {
+        Some(format!("it binds the guest policy {policy:#x}"))
+    } else {
+        None
+    };
+    match found {
+        Some(found) => {
+            Err(Failure::new("id-block", found, "make it again for the guest that is meant"))
+        }
+        None => file::write(None, &describe(&identity)),
     }
-    file::write(None, &describe(&identity))
 }
 
 fn describe(identity: &Identity) -> String {

@@ -10,6 +10,8 @@ use std::path::Path;
 use casemate_agent_api::Code;
 use casemate_boot_formats::initdata::Initdata;
 use casemate_boot_formats::initdata::MAX_DOCUMENT_SIZE;
+use casemate_launch_digest::InitdataDigest;
+use serde_json::json;
 
 use crate::args::InitdataArgs;
 use crate::failure::Failure;
@@ -24,9 +26,23 @@ pub(crate) fn initdata(args: &InitdataArgs) -> Result<(), Failure> {
     let max = u64::try_from(MAX_DOCUMENT_SIZE).unwrap_or(u64::MAX);
     let bytes = file::read(&args.file, max)?;
     let document =
-        Initdata::parse(&bytes).map_err(|error| Failure::coded(Code::InitdataInvalid, &error))?;
+        Initdata::parse(&bytes).map_err(|error| Failure::coded(Code::from(&error), &error))?;
     let digest = hex::encode(document.digest());
-    file::write(None, &format!("{} {digest}\n", document.algorithm().name()))
+    let text = if args.json {
+        let bound = InitdataDigest::from_bytes(&document.digest()).map_err(|error| {
+            Failure::new("measure", error, "give an initdata document of version 0.1.0")
+        })?;
+        let object = json!({
+            "algorithm": document.algorithm().name(),
+            "digest": digest,
+            "host_data": hex::encode(bound.host_data().0),
+            "mr_config_id": hex::encode(bound.mr_config_id()),
+        });
+        format!("{object}\n")
+    } else {
+        format!("{} {digest}\n", document.algorithm().name())
+    };
+    file::write(None, &text)
 }
 
 /// A file that cannot be measured.

@@ -185,6 +185,11 @@ fn an_id_block_binds_one_launch_digest() {
     assert_eq!(verify(&["--launch-digest", NO_KERNEL]).unwrap(), made);
     let other = verify(&["--launch-digest", FOUR_GENOA]).unwrap_err();
     assert!(other.starts_with("id-block: it binds"), "{other}");
+    let key = made.lines().find_map(|line| line.strip_prefix("id_key_digest")).unwrap().trim();
+    assert_eq!(verify(&["--id-key-digest", key, "--policy", "0x30000"]).unwrap(), made);
+    let other = verify(&["--id-key-digest", NO_KERNEL]).unwrap_err();
+    assert!(other.starts_with("id-block: it is signed by"), "{other}");
+    assert!(verify(&["--policy", "0xb0000"]).unwrap_err().starts_with("id-block: it binds"));
     // One byte of the block.
     let mut bytes = fs::read(&block).unwrap();
     bytes[0] ^= 1;

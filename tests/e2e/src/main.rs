@@ -137,6 +137,14 @@ fn run_demo(options: demo::Options) -> anyhow::Result<Report> {
     Ok(report)
 }
 
+async fn terminated() {
+    use tokio::signal::unix::SignalKind;
+    match tokio::signal::unix::signal(SignalKind::terminate()) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
 fn bench(rounds: u32) -> anyhow::Result<ExitCode> {
     if world::is_inside() {
         runtime()?.block_on(Box::pin(casemate_e2e::bench::run(rounds)))?;
@@ -157,6 +165,7 @@ fn demo_inside(options: demo::Options) -> anyhow::Result<ExitCode> {
             done = Box::pin(demo::run(&options, &mut report)) => done,
             // The first process of a PID namespace must catch signals to be ended by them.
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+            _ = terminated() => Err(anyhow::anyhow!("terminated")),
         }
     });
     if let Err(error) = &done {

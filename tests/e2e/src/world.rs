@@ -15,6 +15,7 @@ use anyhow::Context;
 use anyhow::bail;
 use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 /// Address of the bridge: registry and broker listen there, pods reach them.
 pub const HOST_ADDRESS: &str = "10.88.0.1";
@@ -43,25 +44,36 @@ pub fn inside_root() -> Option<PathBuf> {
 /// When `unshare` cannot be run, which needs root.
 pub fn run_inside(root: &Path) -> anyhow::Result<(i32, Vec<String>)> {
     let before = Traces::now(root)?;
-    let made_cni_dir = !Path::new(CNI_STATE).exists();
-    if made_cni_dir {
-        fs::create_dir_all(CNI_STATE).context("create the mount point of CNI's state")?;
+    let made: Vec<_> = STATE.iter().filter(|path| !Path::new(path).exists()).collect();
+    for path in &made {
+        fs::create_dir_all(path).with_context(|| format!("create the mount point {path}"))?;
     }
-    // The world ends itself on these; this process cleans up after it.
+    // The world ends itself on these, and this process cleans up after it. A terminal sends them to
+    // both; what only this process gets is handed on.
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
     signals.thread_block().context("block signals")?;
-    let status = Command::new("unshare")
+    let mut world = Command::new("unshare")
         .args(["--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc"])
         .args(["--propagation", "private"])
         .arg(std::env::current_exe().context("find this program")?)
         .args(std::env::args_os().skip(1).collect::<Vec<OsString>>())
         .env(INSIDE, root)
-        .status()
+        .spawn()
         .context("run unshare (part of util-linux)")?;
-    if made_cni_dir {
-        fs::remove_dir(CNI_STATE).context("remove the mount point of CNI's state")?;
+    let unshare = world.id();
+    std::thread::spawn(move || {
+        while signals.wait().is_ok() {
+            for process in children(unshare) {
+                // Gone already, or it will go.
+                let _ = nix::sys::signal::kill(process, Signal::SIGTERM);
+            }
+        }
+    });
+    let status = world.wait().context("wait for unshare")?;
+    for path in made {
+        fs::remove_dir(path).with_context(|| format!("remove the mount point {path}"))?;
     }
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     remove_cgroups(&cgroup_name(root))?;
@@ -86,7 +98,9 @@ impl World {
             .with_context(|| format!("create {}", root.display()))?;
         // What containerd, CNI and the shim keep outside of configured places.
         run("mount", &["-t", "tmpfs", "-o", "mode=0755", "casemate", "/run"])?;
-        run("mount", &["-t", "tmpfs", "-o", "mode=0755", "casemate", CNI_STATE])?;
+        for path in STATE {
+            run("mount", &["-t", "tmpfs", "-o", "mode=0755", "casemate", path])?;
+        }
         for dir in ["/run/netns", "/run/containerd", "/run/casemate", "/run/lock"] {
             fs::create_dir_all(dir).with_context(|| format!("create {dir}"))?;
         }
@@ -195,7 +209,8 @@ impl Traces {
         }
         let mounts = fs::read_to_string("/proc/self/mounts").context("read the mount table")?;
         found.extend(mounts.lines().map(|line| format!("mount {line}")));
-        for dir in ["/run/netns", "/run/casemate", "/run/containerd/s", "/etc/casemate"] {
+        let ours = ["/run/netns", "/run/casemate", "/run/containerd/s", "/etc/casemate"];
+        for dir in ours.into_iter().chain(STATE).chain(["/var/lib"]) {
             for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
                 found.insert(format!("file {}", entry.path().display()));
             }
@@ -218,8 +233,21 @@ impl Traces {
     }
 }
 
-/// Where CNI keeps its cache, not configurable through containerd.
-const CNI_STATE: &str = "/var/lib/cni";
+/// The processes that a process has started.
+fn children(parent: u32) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let stat = entries.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    stat.filter_map(|stat| {
+        // `pid (name) state ppid …`; the name may hold anything.
+        let pid = stat.split(' ').next()?.parse().ok()?;
+        let ppid = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
+        (ppid == parent.to_string()).then_some(Pid::from_raw(pid))
+    })
+    .collect()
+}
+
+/// Where CNI and skopeo keep their caches, which nothing can configure.
+const STATE: [&str; 2] = ["/var/lib/cni", "/var/lib/containers"];
 
 /// Programs that a world starts.
 const PROGRAMS: &[&str] = &[

@@ -104,14 +104,7 @@ impl DeviceError {
             Self::Absent => Code::InitdataMissing,
             Self::List { .. } | Self::Read { .. } => Code::InitdataUnreadable,
             Self::Twice | Self::TooLarge => Code::InitdataInvalid,
-            Self::Invalid { source } => match source {
-                InitdataError::TrailingData { .. } | InitdataError::DirtyPadding { .. } => {
-                    Code::InitdataTrailing
-                }
-                InitdataError::UnknownKey { .. } => Code::InitdataUnknownKey,
-                InitdataError::DuplicateKey { .. } => Code::InitdataDuplicateKey,
-                _ => Code::InitdataInvalid,
-            },
+            Self::Invalid { source } => Code::from(source),
         }
     }
 }

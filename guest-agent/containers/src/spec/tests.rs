@@ -158,6 +158,7 @@ fn the_filter_is_there_unless_the_owner_says_otherwise() {
 #[test]
 fn devices_start_from_nothing() {
     let resources = &json_of(json!({}))["linux"]["resources"];
+    assert_eq!(resources["unified"], json!({ "memory.oom.group": "1" }));
     assert_eq!(resources["devices"], json!([{ "allow": false, "type": "a", "access": "rwm" }]));
 }
 

@@ -113,7 +113,9 @@ pub enum SigningKeyError {
     #[error("the key file is malformed PEM")]
     MalformedPem,
     /// PEM of something else than an unencrypted PKCS#8 key.
-    #[error("the key file is not PKCS#8 (BEGIN PRIVATE KEY); convert it with openssl pkcs8 -topk8")]
+    #[error(
+        "the key file is not PKCS#8 (BEGIN PRIVATE KEY); convert it with openssl pkcs8 -topk8 -nocrypt"
+    )]
     OtherPem,
     /// PKCS#8 of another kind of key, or a malformed one.
     #[error("the key file holds no private key on P-384 with its public key")]

@@ -53,6 +53,12 @@ pub enum FetchError {
         /// The file's digest.
         found: Sha256,
     },
+    /// A folder that would be replaced was not made by this module.
+    #[error("{} exists and is not an unpacked package of this tool; remove it", path.display())]
+    Taken {
+        /// Its path.
+        path: PathBuf,
+    },
     /// The package manager has moved on.
     #[error("locked is {locked}, the package manager offers {offered}")]
     NotOffered {

@@ -85,5 +85,21 @@ fn locked_packages_that_lie_there_need_no_package_manager() {
     let lock = Lock { kernel, ..lock };
     let inputs = prepare(folder.path(), &lock).unwrap();
     assert_eq!(fs::read(&inputs.firmware).unwrap(), b"ovmf-amdsev");
-    assert_eq!(DebianInputs::open(folder.path()).unwrap(), Some(inputs));
+    assert_eq!(DebianInputs::open(folder.path()).unwrap(), Some(inputs.clone()));
+
+    // E1: what lies unpacked is never taken; a package that was altered later is noticed.
+    fs::write(&inputs.firmware, "another firmware").unwrap();
+    let again = prepare(folder.path(), &lock).unwrap();
+    assert_eq!(fs::read(&again.firmware).unwrap(), b"ovmf-amdsev");
+    fs::write(folder.path().join(lock.firmware.file_name()), "another package").unwrap();
+    let refused = prepare(folder.path(), &lock).unwrap_err();
+    assert!(matches!(refused, FetchError::Altered { .. }), "{refused}");
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join(KERNEL)).unwrap();
+    let refused = prepare(folder.path(), &Lock::of_this_release().unwrap()).unwrap_err();
+    assert!(matches!(refused, FetchError::Taken { .. }), "{refused}");
 }

@@ -56,6 +56,12 @@ pub(crate) struct IdBlockVerifyArgs {
     /// Fail unless the block binds this launch digest
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) launch_digest: Option<[u8; 48]>,
+    /// Fail unless this key signed it: the id_key_digest that `create` prints
+    #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
+    pub(crate) id_key_digest: Option<[u8; 48]>,
+    /// Fail unless the block binds this guest policy
+    #[arg(long, value_name = "HEX", value_parser = word)]
+    pub(crate) policy: Option<u64>,
 }
 
 const ZEROS: &str = "00000000000000000000000000000000";

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MeasureCommand {
-    /// Print the digest of an initdata document, as the broker and HOST_DATA have it
+    /// Print the digest of an initdata document; HOST_DATA holds its first 32 bytes
     Initdata(InitdataArgs),
     /// Print the launch digest of an SNP guest
     Snp(SnpArgs),
@@ -26,6 +26,9 @@ pub(crate) struct InitdataArgs {
     /// The initdata document, TOML
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+    /// Print JSON, with HOST_DATA and MRCONFIGID
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Parser)]

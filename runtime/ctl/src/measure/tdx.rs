@@ -101,7 +101,16 @@ fn kernel_registers(args: &TdxArgs) -> Result<[Register; 2], Failure> {
     };
     let kernel = file::read(path, MAX_GUEST_FILE)?;
     let image = PeImage::parse(&kernel).map_err(|error| refused(path, &error))?;
-    let rtmr1 = tdx::rtmr1_events(EventDigest(image.sha384()), generation(args));
+    let rtmr1 =
+        match generation(args) {
+            OvmfGeneration::Since202505 => shown(tdx::predict(&tdx::rtmr1_events(
+                EventDigest(image.sha384()),
+                OvmfGeneration::Since202505,
+            ))),
+            // Which writes into the kernel's header before the firmware measures it.
+            _ => Err("not shown: no vector covers the kernel as the QEMU of that time changes it"
+                .to_owned()),
+        };
     let initrd = match &args.initrd {
         Some(path) => Some(EventDigest::of(&file::read(path, MAX_GUEST_FILE)?)),
         None => None,
@@ -111,7 +120,7 @@ fn kernel_registers(args: &TdxArgs) -> Result<[Register; 2], Failure> {
         Shown::Value(options) => tdx::predict(&tdx::rtmr2_events(options, initrd)),
         Shown::NotShown(reason) => Shown::NotShown(reason),
     };
-    Ok([shown(tdx::predict(&rtmr1)), shown(rtmr2)])
+    Ok([rtmr1, shown(rtmr2)])
 }
 
 fn shown(register: Shown<Rtmr>) -> Register {

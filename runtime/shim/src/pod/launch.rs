@@ -92,7 +92,7 @@ impl<'a> Plan<'a> {
             ShimError::coded(Code::InitdataMissing, detail)
         })?;
         let initdata = Initdata::from_annotation(annotation)
-            .map_err(|error| ShimError::coded(Code::InitdataInvalid, chain(&error)))?;
+            .map_err(|error| ShimError::coded(Code::from(&error), chain(&error)))?;
         let network_namespace = spec.network_namespace().ok_or_else(|| {
             let detail = "the pod uses the host's network, which no VM can";
             ShimError::coded(Code::NetworkRefused, detail)
@@ -123,7 +123,7 @@ impl<'a> Plan<'a> {
         let bytes = self
             .initdata
             .to_device_image()
-            .map_err(|error| ShimError::coded(Code::InitdataInvalid, chain(&error)))?;
+            .map_err(|error| ShimError::coded(Code::from(&error), chain(&error)))?;
         std::fs::write(&image, bytes).map_err(|source| ShimError::File {
             action: "write",
             path: image.clone(),

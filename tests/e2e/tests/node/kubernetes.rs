@@ -94,7 +94,7 @@ pub(crate) async fn memory_limits_size_the_vm_and_kill(stage: &mut Stage) -> any
     let image = yaml.split("image: ").nth(1).and_then(|t| t.lines().next()).context("image")?;
     let yaml = format!(
         "{yaml}    resources: {{limits: {{memory: 64Mi}}}}\n  - name: greedy\n    image: {image}\n    \
-         command: [\"/bin/dd\", \"if=/dev/zero\", \"of=/dev/null\", \"bs=128M\", \"count=1\"]\n    \
+         command: [\"/bin/sh\", \"-c\", \"dd if=/dev/zero of=/dev/null bs=128M count=1; echo went on\"]\n    \
          resources: {{limits: {{memory: 32Mi}}}}\n"
     );
     let (_, pod) = pods::prepare(stage, "greedy", &yaml)?;
@@ -139,7 +139,10 @@ pub(crate) async fn memory_limits_size_the_vm_and_kill(stage: &mut Stage) -> any
     }
     let id = running.containers.get("main").context("no id")?.clone();
     let neighbour = stage.node.cri.status(&id).await?.state();
+    let log = stage.node.log(&running, "greedy")?;
     stage.node.cri.remove_pod(&running.id).await?;
+    // E22: the shell around the killed command is gone too.
+    ensure!(!log.contains("went on"), "half of the container went on: {log:?}");
     ensure!(code == 137 && reason == "OOMKilled", "exit code {code}, reason {reason:?}");
     ensure!(neighbour == ContainerState::ContainerRunning, "the neighbour is {neighbour:?}");
     Ok(())
