@@ -158,6 +158,7 @@ fn bench(rounds: u32) -> anyhow::Result<ExitCode> {
 
 fn demo_inside(options: demo::Options) -> anyhow::Result<ExitCode> {
     let root = casemate_e2e::world::inside_root().context("not inside a world")?;
+    world::unblock_signals()?;
     let options = options.absolute()?;
     let mut report = Report::default();
     let done = runtime()?.block_on(async {

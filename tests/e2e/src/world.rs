@@ -233,6 +233,18 @@ impl Traces {
     }
 }
 
+/// Takes up the signals that the process outside has blocked for itself: children inherit that.
+///
+/// # Errors
+///
+/// None in practice.
+pub fn unblock_signals() -> anyhow::Result<()> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals.thread_unblock().context("unblock signals")
+}
+
 /// The processes that a process has started.
 fn children(parent: u32) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
