@@ -106,7 +106,6 @@ mod tests {
     fn closing_sets_what_there_is_and_fails_otherwise() {
         let folder = tempfile::tempdir().unwrap();
         close_kernel(&folder.path().join("absent")).unwrap();
-        close_kernel(&folder.path().join("absent")).unwrap();
         std::fs::write(folder.path().join("modules_disabled"), "0\n").unwrap();
         close_kernel(folder.path()).unwrap();
         let text = std::fs::read_to_string(folder.path().join("modules_disabled")).unwrap();
