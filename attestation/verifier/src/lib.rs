@@ -45,6 +45,7 @@ mod code;
 mod measurement;
 mod root;
 mod snp;
+pub mod tdx;
 mod verdict;
 
 pub use code::Code;
