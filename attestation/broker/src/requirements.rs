@@ -45,7 +45,7 @@ pub(crate) fn load(
         ),
     };
     Ok(Requirements {
-        measurements,
+        measurements: Some(measurements),
         tcb_floor: file.tcb_floor.map(TcbVersion::from),
         chips,
         vlek_providers: file.vlek_providers,
@@ -112,8 +112,10 @@ mod tests {
 
     #[test]
     fn an_empty_file_demands_nothing_more() {
-        assert_eq!(read("").unwrap(), Requirements::default());
-        assert_eq!(read("# only a comment\n").unwrap(), Requirements::default());
+        let nothing_more =
+            Requirements { measurements: Some(BTreeSet::new()), ..Requirements::default() };
+        assert_eq!(read("").unwrap(), nothing_more);
+        assert_eq!(read("# only a comment\n").unwrap(), nothing_more);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use casemate_evidence::snp::Report;
 use casemate_evidence::snp::SigningKey;
 use ring::signature;
 
+use crate::Code;
+use crate::Dimension;
+use crate::Rule;
 use crate::root::Root;
 
 /// A leaf that a configured root vouches for.
@@ -21,7 +24,7 @@ pub(crate) struct Chain<'a> {
 /// Why there is no chain, in words for a verdict.
 pub(crate) struct NoChain {
     pub(crate) value: String,
-    pub(crate) rule: &'static str,
+    pub(crate) rule: Rule,
 }
 
 /// Finds the chain from the report's signing key to one of `roots`.
@@ -36,7 +39,7 @@ pub(crate) fn find<'a>(evidence: &Evidence, roots: &'a [Root]) -> Result<Chain<'
     }
     Err(NoChain {
         value: format!("{} issued by an unknown key", leaf.common_name()),
-        rule: "the certificates end in a configured root",
+        rule: no_chain(Code::Root, "the certificates end in a configured root"),
     })
 }
 
@@ -64,20 +67,21 @@ pub(crate) fn signed_report(leaf: &Certificate, report: &Report) -> bool {
 
 /// The one certificate of the kind that the report says signed it.
 fn leaf(evidence: &Evidence) -> Result<Certificate, NoChain> {
-    let refuse = |value: String, rule| Err(NoChain { value, rule });
+    let refuse = |value: String, code, text| Err(NoChain { value, rule: no_chain(code, text) });
     let (kind, rule) = match evidence.report.signing_key() {
         SigningKey::Vcek => (CertificateKind::Vcek, "exactly one VCEK comes with the report"),
         SigningKey::Vlek => (CertificateKind::Vlek, "exactly one VLEK comes with the report"),
         SigningKey::None | SigningKey::Reserved => {
-            return refuse("none".to_owned(), "the report is signed by a VCEK or a VLEK");
+            let text = "the report is signed by a VCEK or a VLEK";
+            return refuse("none".to_owned(), Code::KeyInfo, text);
         }
     };
     let mut of_kind = evidence.certificates.iter().filter(|entry| entry.kind == kind);
     let (Some(entry), None) = (of_kind.next(), of_kind.next()) else {
-        return refuse(format!("no or several {kind}"), rule);
+        return refuse(format!("no or several {kind}"), Code::Certificate, rule);
     };
     let Ok(leaf) = Certificate::parse(&entry.data) else {
-        return refuse(format!("malformed {kind}"), rule);
+        return refuse(format!("malformed {kind}"), Code::Certificate, rule);
     };
     // The label comes from the host; what the certificate itself says must agree.
     let agrees = match kind {
@@ -89,6 +93,7 @@ fn leaf(evidence: &Evidence) -> Result<Certificate, NoChain> {
     } else {
         refuse(
             format!("another kind of certificate as {kind}"),
+            Code::KeyInfo,
             "the certificate is of the kind that signed",
         )
     }
@@ -102,6 +107,10 @@ fn candidates(evidence: &Evidence, root: &Root) -> Vec<Certificate> {
         .filter(|entry| entry.kind == CertificateKind::Ask)
         .filter_map(|entry| Certificate::parse(&entry.data).ok());
     root.intermediates().iter().cloned().chain(offered).collect()
+}
+
+const fn no_chain(code: Code, text: &'static str) -> Rule {
+    Rule { claim: "chain.root", code, text, affects: Dimension::Hardware }
 }
 
 fn vouches(root: &Root, intermediate: &Certificate, leaf: &Certificate) -> bool {

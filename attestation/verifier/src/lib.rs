@@ -21,12 +21,12 @@
 //! use casemate_verifier::{Expected, Requirements, verify};
 //! # fn run(json: &str, roots: &[casemate_verifier::Root]) -> Result<(), Box<dyn std::error::Error>> {
 //! let evidence = casemate_evidence::snp::Evidence::from_json(json)?;
-//! let expected = Expected { report_data: [0; 64], host_data: None };
+//! let expected = Expected { report_data: Some([0; 64]), host_data: None };
 //! let now = 1_795_000_000; // seconds since 1970
 //! let verdict = verify(&evidence, roots, &expected, &Requirements::default(), now);
-//! match verdict.accepted() {
-//!     Some(guest) => println!("{} under {}", guest.measurement, guest.root),
-//!     None => println!("refused: {}", verdict.first_refusal().unwrap_or("nothing was checked")),
+//! println!("{}", verdict.status());
+//! for line in verdict.reasons() {
+//!     println!("{}: {} is {}; not true: {}", line.code, line.claim, line.value, line.rule);
 //! }
 //! # Ok(())
 //! # }
@@ -34,17 +34,20 @@
 //!
 //! # Invariants
 //!
-//! - [`Verdict::accepted`] is `Some` only when no line is refused and a configured root signed the
-//!   report; there is no other way to make an [`Accepted`].
+//! - [`Verdict::accepted`] is `Some` only when no line is refused, a configured root signed the
+//!   evidence, and measurement and report_data were both compared with a reference; there is no
+//!   other way to make an [`Accepted`].
 //! - A verdict has a line for each thing that was looked at, and one for each that was not.
-//! - An empty set of reference values accepts nothing.
+//! - An empty set of reference values accepts nothing; no set leaves the verdict unbound.
 
 mod chain;
+mod code;
 mod measurement;
 mod root;
 mod snp;
 mod verdict;
 
+pub use code::Code;
 pub use measurement::Measurement;
 pub use measurement::MeasurementError;
 pub use root::Root;
@@ -54,6 +57,12 @@ pub use snp::Expected;
 pub use snp::Requirements;
 pub use snp::verify;
 pub use verdict::Accepted;
+pub use verdict::Dimension;
+pub use verdict::Guest;
 pub use verdict::Line;
 pub use verdict::Outcome;
+pub use verdict::Rule;
+pub use verdict::Source;
+pub use verdict::Status;
+pub use verdict::TrustVector;
 pub use verdict::Verdict;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The rules for SNP evidence.
+//! The checks of SNP evidence.
 
 use std::collections::BTreeSet;
 
@@ -10,20 +10,23 @@ use casemate_evidence::snp::Report;
 use casemate_evidence::snp::SigningKey;
 use casemate_evidence::snp::TcbVersion;
 
-use crate::Accepted;
+use crate::Guest;
 use crate::Measurement;
 use crate::Root;
 use crate::RootKind;
+use crate::Source;
 use crate::Verdict;
 use crate::chain;
 use crate::chain::Chain;
 use crate::verdict::Findings;
 
+mod rules;
+
 /// What this one report must bind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Expected {
-    /// The field that binds nonce and key.
-    pub report_data: [u8; 64],
+    /// The field that binds nonce and key; `None` leaves the verdict unbound.
+    pub report_data: Option<[u8; 64]>,
     /// The digest of the initdata that came with the evidence; `None` when none came.
     pub host_data: Option<[u8; 32]>,
 }
@@ -32,8 +35,9 @@ pub struct Expected {
 /// reference values, hence accepts nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Requirements {
-    /// Launch digests that are accepted.
-    pub measurements: BTreeSet<Measurement>,
+    /// Launch digests that are accepted; an empty set accepts none, `None` leaves the verdict
+    /// unbound.
+    pub measurements: Option<BTreeSet<Measurement>>,
     /// Least TCB, applied to the reported and to the committed one.
     pub tcb_floor: Option<TcbVersion>,
     /// Chips that are accepted; `None` for any.
@@ -67,7 +71,7 @@ pub fn verify(
             Some(chain)
         }
         Err(why) => {
-            findings.check("chain.root", why.value, why.rule, false);
+            findings.check(&why.rule, why.value, None, Source::Certificate, false);
             None
         }
     };
@@ -75,12 +79,8 @@ pub fn verify(
     check_tcb(&mut findings, report, requirements);
     check_binding(&mut findings, report, expected, requirements);
     let root = chain.map(|chain| chain.root.kind().to_string());
-    findings.conclude(root, |root| Accepted {
-        root,
-        measurement: Measurement(*report.measurement()),
-        host_data: *report.host_data(),
-        chip_id: *report.chip_id(),
-    })
+    let guest = Guest::Snp { host_data: *report.host_data(), chip_id: *report.chip_id() };
+    findings.conclude(root, Measurement(*report.measurement()), guest)
 }
 
 /// Who signed: certificates, dates, and what they say against what the report says.
@@ -92,61 +92,58 @@ fn check_chain(
     now: u64,
 ) {
     let Chain { root, intermediate, leaf } = chain;
-    findings.check(
-        "chain.root",
-        root.kind().to_string(),
-        "the certificates end in a configured root",
-        true,
-    );
+    let source = Source::Certificate;
+    findings.check(&rules::ROOT, root.kind().to_string(), None, source, true);
     // D2: validity of each certificate, at a time that the caller gives.
-    for (claim, certificate) in [
-        ("chain.dates.ark", root.ark()),
-        ("chain.dates.ask", intermediate),
-        ("chain.dates.leaf", leaf),
+    for (rule, certificate) in [
+        (&rules::DATES_ARK, root.ark()),
+        (&rules::DATES_ASK, intermediate),
+        (&rules::DATES_LEAF, leaf),
     ] {
         let (from, to) = (certificate.not_before(), certificate.not_after());
         findings.check(
-            claim,
-            format!("{} valid from {from} to {to}, now {now}", certificate.common_name()),
-            "the certificate is valid now",
+            rule,
+            format!("{} valid from {from} to {to}", certificate.common_name()),
+            format!("now {now}"),
+            source,
             (from..=to).contains(&now),
         );
     }
-    findings.not_checked(
-        "chain.revocation",
-        "none given",
-        "no revocation list names a certificate",
-    );
+    findings.not_checked(&rules::REVOCATION, "none given", Source::Collateral);
     check_product(findings, root.kind(), leaf.product(), report.cpuid());
     let reported = report.reported_tcb();
     findings.check(
-        "chain.tcb",
+        &rules::CERTIFIED_TCB,
         leaf.tcb().map_or_else(|| "incomplete".to_owned(), |tcb| tcb.to_string()),
-        "the signing key belongs to the reported TCB",
+        reported.to_string(),
+        source,
         leaf.tcb() == Some(reported),
     );
     match report.signing_key() {
         SigningKey::Vcek => {
             findings.check(
-                "chain.chip",
+                &rules::CERTIFIED_CHIP,
                 hex::encode(leaf.hardware_id().unwrap_or_default()),
-                "the signing key belongs to the reported chip",
+                hex::encode(report.chip_id()),
+                source,
                 leaf.hardware_id().is_some_and(|id| is_chip(id, report.chip_id())),
             );
         }
         _ => {
             findings.check(
-                "chain.provider",
+                &rules::PROVIDER,
                 leaf.provider().unwrap_or_default(),
-                "the key is leased to an accepted provider",
+                requirements.vlek_providers.iter().cloned().collect::<Vec<_>>().join(", "),
+                source,
                 leaf.provider().is_some_and(|name| requirements.vlek_providers.contains(name)),
             );
         }
     }
     findings.check(
-        "report.signature",
+        &rules::SIGNATURE,
         format!("{} {}", leaf.common_name(), report.signature_algorithm()),
-        "the certified key signed the report with ECDSA P-384",
+        None,
+        Source::Report,
         chain::signed_report(leaf, report),
     );
 }
@@ -169,111 +166,88 @@ fn check_product(
         )
     );
     let cpu_agrees = cpuid.is_none_or(|id| id.product() == named);
-    let rule = "root, certificate and CPU are of one product line";
+    let (rule, source) = (&rules::PRODUCT, Source::Certificate);
+    let reference = root.to_string();
     match root {
         RootKind::Amd(product) => {
-            findings.check("chain.product", value, rule, named == Some(*product) && cpu_agrees);
+            findings.check(rule, value, reference, source, named == Some(*product) && cpu_agrees);
         }
-        RootKind::Simulated(_) if named.is_none() => {
-            findings.not_checked("chain.product", value, rule);
-        }
-        RootKind::Simulated(_) => findings.check("chain.product", value, rule, cpu_agrees),
+        RootKind::Simulated(_) if named.is_none() => findings.not_checked(rule, value, source),
+        RootKind::Simulated(_) => findings.check(rule, value, reference, source, cpu_agrees),
     }
 }
 
 /// D4: what the guest was launched as, and where it runs.
 fn check_guest(findings: &mut Findings, report: &Report, requirements: &Requirements) {
     let policy = report.policy();
+    let source = Source::Report;
     let yes = |flag: bool| if flag { "yes" } else { "no" };
-    findings.check(
-        "guest.vmpl",
-        report.vmpl().to_string(),
-        "the report was asked for at VMPL 0",
-        report.vmpl() == 0,
-    );
-    findings.check(
-        "guest.policy",
-        format!("{:#x}", policy.0),
-        "the guest policy has no unknown bit",
-        policy.is_well_formed(),
-    );
-    findings.check(
-        "guest.debug",
-        yes(policy.debug()),
-        "the host may not debug the guest",
-        !policy.debug(),
-    );
-    findings.check(
-        "guest.migration",
-        yes(policy.migration_agent()),
-        "no migration agent may hold the guest's keys",
-        !policy.migration_agent(),
-    );
-    let rule = "the guest policy forbids multithreading";
-    if requirements.forbid_smt {
-        findings.check("guest.smt", yes(policy.smt()), rule, !policy.smt());
-    } else {
-        findings.not_checked("guest.smt", yes(policy.smt()), rule);
-    }
-    let rule = "the guest policy demands a single socket";
-    if requirements.require_single_socket {
-        findings.check(
-            "guest.single-socket",
-            yes(policy.single_socket()),
-            rule,
-            policy.single_socket(),
-        );
-    } else {
-        findings.not_checked("guest.single-socket", yes(policy.single_socket()), rule);
-    }
-    let (major, minor) = policy.abi();
-    let (value, rule) =
-        (format!("{major}.{minor}"), "the guest policy demands the least firmware ABI");
-    match requirements.min_abi {
-        Some(least) => findings.check("guest.abi", value, rule, policy.abi() >= least),
-        None => findings.not_checked("guest.abi", value, rule),
-    }
+    let is = |flag: bool| Some(yes(flag).to_owned());
+    let vmpl = report.vmpl();
+    findings.check(&rules::VMPL, vmpl.to_string(), "0".to_owned(), source, vmpl == 0);
+    let value = format!("{:#x}", policy.0);
+    findings.check(&rules::POLICY, value, None, source, policy.is_well_formed());
+    let debug = policy.debug();
+    findings.check(&rules::DEBUG, yes(debug), is(false), source, !debug);
+    let migration = policy.migration_agent();
+    findings.check(&rules::MIGRATION, yes(migration), is(false), source, !migration);
+    let mut demand = |rule, wanted: bool, value: bool, kept: bool| {
+        if wanted {
+            findings.check(rule, yes(value), is(value == kept), source, kept);
+        } else {
+            findings.not_checked(rule, yes(value), source);
+        }
+    };
+    demand(&rules::SMT, requirements.forbid_smt, policy.smt(), !policy.smt());
+    let single = policy.single_socket();
+    demand(&rules::SINGLE_SOCKET, requirements.require_single_socket, single, single);
     let checked = report.platform_info().alias_check_complete();
-    let rule = "the platform has checked for aliased memory";
-    if requirements.require_alias_check {
-        findings.check("platform.alias-check", yes(checked), rule, checked);
-    } else {
-        findings.not_checked("platform.alias-check", yes(checked), rule);
+    demand(&rules::ALIAS_CHECK, requirements.require_alias_check, checked, checked);
+    let (major, minor) = policy.abi();
+    let value = format!("{major}.{minor}");
+    match requirements.min_abi {
+        Some(least) => findings.check(
+            &rules::ABI,
+            value,
+            format!("{}.{}", least.0, least.1),
+            source,
+            policy.abi() >= least,
+        ),
+        None => findings.not_checked(&rules::ABI, value, source),
     }
-    let (chip, rule) = (hex::encode(report.chip_id()), "the chip is on the list");
+    let chip = hex::encode(report.chip_id());
     match &requirements.chips {
         Some(chips) => {
-            findings.check("platform.chip", chip, rule, chips.contains(report.chip_id()));
+            let reference = format!("{} chips", chips.len());
+            findings.check(&rules::CHIP, chip, reference, source, chips.contains(report.chip_id()));
         }
-        None => findings.not_checked("platform.chip", chip, rule),
+        None => findings.not_checked(&rules::CHIP, chip, source),
     }
     let signed = report.id_key_digest() != &[0; 48];
-    findings.not_checked("guest.id-block", yes(signed), "an ID block names the guest's author");
+    findings.not_checked(&rules::ID_BLOCK, yes(signed), source);
 }
 
 /// D3: what is reported says with which key the report was signed; what is committed says how far
 /// the platform can be rolled back after that.
 fn check_tcb(findings: &mut Findings, report: &Report, requirements: &Requirements) {
-    let levels = [
-        ("tcb.reported", report.reported_tcb(), "the reported TCB is not below the floor"),
-        ("tcb.committed", report.committed_tcb(), "the committed TCB is not below the floor"),
-    ];
-    for (claim, tcb, rule) in levels {
+    let source = Source::Report;
+    for (rule, tcb) in [
+        (&rules::TCB_REPORTED, report.reported_tcb()),
+        (&rules::TCB_COMMITTED, report.committed_tcb()),
+    ] {
         match &requirements.tcb_floor {
-            Some(floor) => findings.check(claim, tcb.to_string(), rule, tcb.is_at_least(floor)),
-            None => findings.not_checked(claim, tcb.to_string(), rule),
+            Some(floor) => findings.check(
+                rule,
+                tcb.to_string(),
+                floor.to_string(),
+                source,
+                tcb.is_at_least(floor),
+            ),
+            None => findings.not_checked(rule, tcb.to_string(), source),
         }
     }
-    findings.not_checked(
-        "tcb.launch",
-        report.launch_tcb().to_string(),
-        "the TCB at launch is not below the floor",
-    );
-    findings.not_checked(
-        "tcb.current",
-        report.current_tcb().to_string(),
-        "the running firmware is committed",
-    );
+    findings.not_checked(&rules::TCB_LAUNCH, report.launch_tcb().to_string(), source);
+    findings.not_checked(&rules::TCB_CURRENT, report.current_tcb().to_string(), source);
 }
 
 /// What this guest is, and that the report is for this key and nonce.
@@ -283,27 +257,38 @@ fn check_binding(
     expected: &Expected,
     requirements: &Requirements,
 ) {
-    findings.check(
-        "report.data",
-        hex::encode(report.report_data()),
-        "the report binds this nonce and key",
-        report.report_data() == &expected.report_data,
-    );
-    let (value, rule) =
-        (hex::encode(report.host_data()), "HOST_DATA is the digest of the initdata");
+    let source = Source::Report;
+    let value = hex::encode(report.report_data());
+    match &expected.report_data {
+        Some(data) => {
+            let kept = data == report.report_data();
+            findings.check(&rules::REPORT_DATA, value, hex::encode(data), source, kept);
+        }
+        None => findings.not_checked(&rules::REPORT_DATA, value, source),
+    }
+    let value = hex::encode(report.host_data());
     match &expected.host_data {
         Some(digest) => {
-            findings.check("guest.host-data", value, rule, digest == report.host_data())
+            let kept = digest == report.host_data();
+            findings.check(&rules::HOST_DATA, value, hex::encode(digest), source, kept);
         }
-        None => findings.not_checked("guest.host-data", value, rule),
+        None => findings.not_checked(&rules::HOST_DATA, value, source),
     }
     let measurement = Measurement(*report.measurement());
-    findings.check(
-        "guest.measurement",
-        measurement.to_string(),
-        "the launch digest is a reference value",
-        requirements.measurements.contains(&measurement),
-    );
+    let value = measurement.to_string();
+    match &requirements.measurements {
+        Some(accepted) => findings.check(
+            &rules::MEASUREMENT,
+            value,
+            match accepted.first() {
+                Some(one) if accepted.len() == 1 => one.to_string(),
+                _ => format!("{} reference values", accepted.len()),
+            },
+            source,
+            accepted.contains(&measurement),
+        ),
+        None => findings.not_checked(&rules::MEASUREMENT, value, source),
+    }
 }
 
 /// A certificate names 64 bytes of the chip's id, or the first eight with the rest zero.

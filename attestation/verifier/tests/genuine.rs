@@ -12,6 +12,7 @@ use casemate_evidence::snp::Report;
 use casemate_evidence::snp::TableEntry;
 use casemate_evidence::snp::TcbVersion;
 use casemate_verifier::Expected;
+use casemate_verifier::Guest;
 use casemate_verifier::Measurement;
 use casemate_verifier::Outcome;
 use casemate_verifier::Requirements;
@@ -56,12 +57,12 @@ fn genoa() -> Evidence {
 }
 
 fn expecting(report: &Report) -> Expected {
-    Expected { report_data: *report.report_data(), host_data: Some(*report.host_data()) }
+    Expected { report_data: Some(*report.report_data()), host_data: Some(*report.host_data()) }
 }
 
 fn requiring(report: &Report) -> Requirements {
     Requirements {
-        measurements: BTreeSet::from([Measurement(*report.measurement())]),
+        measurements: Some(BTreeSet::from([Measurement(*report.measurement())])),
         ..Requirements::default()
     }
 }
@@ -74,7 +75,7 @@ fn judge(evidence: &Evidence) -> Verdict {
 
 fn refused(verdict: &Verdict) -> Vec<&str> {
     assert!(verdict.accepted().is_none());
-    verdict.refusals().map(|line| line.claim).collect()
+    verdict.reasons().map(|line| line.claim).collect()
 }
 
 #[test]
@@ -97,7 +98,11 @@ fn genuine_evidence_of_every_product_is_accepted() {
             verdict.accepted().unwrap_or_else(|| panic!("{report}: {:?}", refused(&verdict)));
         assert_eq!(accepted.root, root);
         assert_eq!(&accepted.measurement.0, evidence.report.measurement());
-        assert_eq!(&accepted.host_data, evidence.report.host_data());
+        assert!(matches!(
+            &accepted.guest,
+            Guest::Snp { host_data, chip_id, .. }
+                if host_data == evidence.report.host_data() && chip_id == evidence.report.chip_id()
+        ));
         assert_eq!(verdict.root(), Some(root));
     }
 }
@@ -278,7 +283,7 @@ fn demands_on_guest_and_platform() {
     let base = requiring(report);
     let with = |rules: Requirements| {
         let verdict = verify(&evidence, &roots(), &expecting(report), &rules, NOW);
-        verdict.refusals().map(|line| line.claim.to_owned()).collect::<Vec<_>>()
+        verdict.reasons().map(|line| line.claim.to_owned()).collect::<Vec<_>>()
     };
     let none: Vec<String> = Vec::new();
     assert_eq!(with(Requirements { forbid_smt: true, ..base.clone() }), ["guest.smt"]);
@@ -292,7 +297,10 @@ fn demands_on_guest_and_platform() {
     let chips = |chip| Some(BTreeSet::from([chip]));
     assert_eq!(with(Requirements { chips: chips(*report.chip_id()), ..base.clone() }), none);
     assert_eq!(with(Requirements { chips: chips([1; 64]), ..base.clone() }), ["platform.chip"]);
-    assert_eq!(with(Requirements { measurements: BTreeSet::new(), ..base }), ["guest.measurement"]);
+    assert_eq!(
+        with(Requirements { measurements: Some(BTreeSet::new()), ..base }),
+        ["guest.measurement"]
+    );
 
     let old = vcek("trustee/test-report.bin", "trustee/test-vcek.der");
     let rules = Requirements { require_alias_check: true, ..requiring(&old.report) };
@@ -305,7 +313,10 @@ fn another_nonce_or_key_is_refused() {
     // D8, D13: both end up in report_data.
     let evidence = genoa();
     let mut expected = expecting(&evidence.report);
-    expected.report_data[0] ^= 1;
+    expected.report_data = expected.report_data.map(|mut data| {
+        data[0] ^= 1;
+        data
+    });
     let verdict = verify(&evidence, &roots(), &expected, &requiring(&evidence.report), NOW);
     assert_eq!(refused(&verdict), ["report.data"]);
 }

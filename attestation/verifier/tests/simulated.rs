@@ -36,9 +36,9 @@ fn signed(authority: &Authority, mut report: Vec<u8>) -> Evidence {
 
 fn judge(evidence: &Evidence, root: &Authority) -> Verdict {
     let roots = [Root::simulated("test", &root.ark_pem()).unwrap()];
-    let expected = Expected { report_data: DATA, host_data: Some(HOST_DATA) };
+    let expected = Expected { report_data: Some(DATA), host_data: Some(HOST_DATA) };
     let rules = Requirements {
-        measurements: BTreeSet::from([Measurement(MEASUREMENT)]),
+        measurements: Some(BTreeSet::from([Measurement(MEASUREMENT)])),
         ..Requirements::default()
     };
     verify(evidence, &roots, &expected, &rules, NOW)
@@ -54,8 +54,8 @@ fn refusals_of(change: impl FnOnce(&mut [u8])) -> Vec<String> {
 }
 
 fn claims(verdict: &Verdict) -> Vec<String> {
-    assert_eq!(verdict.accepted().is_none(), verdict.refusals().count() > 0);
-    verdict.refusals().map(|line| line.claim.to_owned()).collect()
+    assert_eq!(verdict.accepted().is_none(), verdict.reasons().count() > 0);
+    verdict.reasons().map(|line| line.claim.to_owned()).collect()
 }
 
 #[test]
@@ -87,9 +87,9 @@ fn minted_evidence_is_refused_by_every_other_root() {
             Root::amd(product, &std::fs::read_to_string(path).unwrap()).unwrap()
         })
         .collect();
-    let expected = Expected { report_data: DATA, host_data: Some(HOST_DATA) };
+    let expected = Expected { report_data: Some(DATA), host_data: Some(HOST_DATA) };
     let rules = Requirements {
-        measurements: BTreeSet::from([Measurement(MEASUREMENT)]),
+        measurements: Some(BTreeSet::from([Measurement(MEASUREMENT)])),
         ..Requirements::default()
     };
     assert_eq!(claims(&verify(&evidence, &amd, &expected, &rules, NOW)), ["chain.root"]);
@@ -191,11 +191,11 @@ fn a_rollback_between_committed_and_reported_is_seen() {
     let evidence = signed(&authority, bytes);
     let roots = [Root::simulated("test", &authority.ark_pem()).unwrap()];
     let rules = Requirements {
-        measurements: BTreeSet::from([Measurement(MEASUREMENT)]),
+        measurements: Some(BTreeSet::from([Measurement(MEASUREMENT)])),
         tcb_floor: Some(evidence.report.reported_tcb()),
         ..Requirements::default()
     };
-    let expected = Expected { report_data: DATA, host_data: Some(HOST_DATA) };
+    let expected = Expected { report_data: Some(DATA), host_data: Some(HOST_DATA) };
     assert_eq!(claims(&verify(&evidence, &roots, &expected, &rules, NOW)), ["tcb.committed"]);
 }
 
@@ -219,11 +219,11 @@ fn an_accepted_lease_passes() {
 
     let roots = [Root::simulated("test", &authority.ark_pem()).unwrap()];
     let rules = Requirements {
-        measurements: BTreeSet::from([Measurement(MEASUREMENT)]),
+        measurements: Some(BTreeSet::from([Measurement(MEASUREMENT)])),
         vlek_providers: BTreeSet::from(["cloud.example".to_owned()]),
         ..Requirements::default()
     };
-    let expected = Expected { report_data: DATA, host_data: Some(HOST_DATA) };
+    let expected = Expected { report_data: Some(DATA), host_data: Some(HOST_DATA) };
     assert!(verify(&evidence, &roots, &expected, &rules, NOW).accepted().is_some());
 }
 
