@@ -4,10 +4,11 @@
 //!
 //! # Who trusts whom
 //!
-//! The caller trusts the keys of its configured [`Root`]s and nothing else; certificates inside the
-//! evidence come from the host and count only as far as such a root signed them. There is no
-//! built-in root, no fallback and no "sample" kind: evidence of a software TEE passes only where
-//! its own root was configured, and the verdict then says `simulated:…`.
+//! The caller trusts the keys of the [`Root`]s that it passes and nothing else; certificates inside
+//! the evidence come from the host and count only as far as such a root signed them. AMD's roots are
+//! built in for callers that want them; there is no fallback and no "sample" kind: evidence of a
+//! software TEE passes only where its own root was configured, and the verdict then says
+//! `simulated:…`.
 //!
 //! # What a root's certificates look like
 //!
@@ -18,12 +19,13 @@
 //! # Example
 //!
 //! ```
-//! use casemate_verifier::{Expected, Requirements, verify};
-//! # fn run(json: &str, roots: &[casemate_verifier::Root]) -> Result<(), Box<dyn std::error::Error>> {
+//! use casemate_verifier::{Expected, Requirements, Root, verify};
+//! # fn run(json: &str) -> Result<(), Box<dyn std::error::Error>> {
 //! let evidence = casemate_evidence::snp::Evidence::from_json(json)?;
+//! let roots = Root::all_builtin()?;
 //! let expected = Expected { report_data: Some([0; 64]), host_data: None };
 //! let now = 1_795_000_000; // seconds since 1970
-//! let verdict = verify(&evidence, roots, &expected, &Requirements::default(), now);
+//! let verdict = verify(&evidence, &roots, &expected, &Requirements::default(), now);
 //! println!("{}", verdict.status());
 //! for line in verdict.reasons() {
 //!     println!("{}: {} is {}; not true: {}", line.code, line.claim, line.value, line.rule);
@@ -40,10 +42,11 @@
 //! - A verdict has a line for each thing that was looked at, and one for each that was not.
 //! - An empty set of reference values accepts nothing; no set leaves the verdict unbound.
 
-mod chain;
 mod code;
 mod measurement;
+mod moment;
 mod root;
+mod signed;
 mod snp;
 mod verdict;
 
@@ -53,8 +56,14 @@ pub use measurement::MeasurementError;
 pub use root::Root;
 pub use root::RootError;
 pub use root::RootKind;
+pub use snp::Chain;
 pub use snp::Expected;
+pub use snp::GuestRequirements;
+pub use snp::IdBlockRequirements;
+pub use snp::NoChain;
+pub use snp::PlatformRequirements;
 pub use snp::Requirements;
+pub use snp::TcbRequirements;
 pub use snp::verify;
 pub use verdict::Accepted;
 pub use verdict::Dimension;
