@@ -2,12 +2,13 @@
 //! Mints evidence of any product, version, TCB, policy and time, with all its certificates and
 //! collateral; good, or with faults that one check each must find.
 //!
-//! A plan ([`snp::Plan`]) says everything that will be written. A fault changes the
+//! A plan ([`snp::Plan`], [`tdx::Plan`]) says everything that will be written. A fault changes the
 //! plan before anything is signed, so that signatures stay right and only one thing is wrong.
 
 pub mod fault;
 pub mod policy;
 pub mod snp;
+pub mod tdx;
 
 use std::fs;
 use std::io;

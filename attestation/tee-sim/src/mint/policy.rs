@@ -185,3 +185,24 @@ struct Floor {
     snp: String,
     microcode: String,
 }
+
+/// A policy for TDX evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TdxPolicy {
+    pub(crate) measurement: [u8; 48],
+    pub(crate) mr_config_id: [u8; 48],
+    pub(crate) mr_seam: [u8; 48],
+    pub(crate) xfam: u64,
+    pub(crate) rtmrs: [[u8; 48]; 4],
+}
+
+impl TdxPolicy {
+    /// The policy as TOML.
+    ///
+    /// # Errors
+    ///
+    /// When a number does not fit TOML's.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        Ok(String::new())
+    }
+}
