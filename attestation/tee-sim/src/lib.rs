@@ -41,7 +41,10 @@
 
 pub mod certificates;
 pub mod identity;
+pub mod keys;
 pub mod measure;
+pub mod mint;
 pub mod protocol;
 pub mod report;
 pub mod service;
+pub mod x509;
