@@ -22,11 +22,12 @@ pub(crate) fn programs(steps: &Steps) -> anyhow::Result<()> {
     })
 }
 
-/// The shim as it ships, for its size and memory.
-pub(crate) fn release_shim(steps: &Steps) -> anyhow::Result<()> {
-    steps.step("build the shim for release", || {
+/// Shim and tool as they ship, for their time and memory.
+pub(crate) fn release_programs(steps: &Steps) -> anyhow::Result<()> {
+    steps.step("build shim and tool for release", || {
         let mut build = cargo();
-        build.args(["build", "--locked", "--release", "-p", "containerd-shim-casemate-v2"]);
+        build.args(["build", "--locked", "--release"]);
+        build.args(["-p", "containerd-shim-casemate-v2", "-p", "casemate"]);
         show(build)
     })
 }
