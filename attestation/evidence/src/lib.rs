@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Parsers of TEE evidence: SNP attestation reports, AMD's certificates, the certificate table of
-//! an extended report, and the evidence JSON of the KBS protocol. No I/O and no verdicts.
+//! Parsers of TEE evidence: SNP attestation reports, AMD's certificates and revocation lists, the
+//! certificate table of an extended report, Azure's paravisor reports and TPM quotes, and the
+//! evidence JSON of the KBS protocol. No I/O and no verdicts.
 //!
 //! # Who trusts whom
 //!
@@ -19,9 +20,10 @@
 //!
 //! # Invariants
 //!
-//! - A [`snp::Report`] keeps the signed bytes exactly as they came; every reserved byte is zero and
-//!   the version is one whose layout is known.
+//! - A [`snp::Report`] keeps its bytes exactly as they came, names every reserved field that is not
+//!   zero, and is of a version whose layout is known.
 //! - A [`snp::Certificate`] keeps its signed bytes exactly as they came.
 //! - JSON evidence whose typed form does not give back its raw bytes is refused.
 
+pub mod az_vtpm;
 pub mod snp;
