@@ -16,9 +16,11 @@ use std::collections::BTreeSet;
 
 use casemate_evidence::az_vtpm::AttestationKey;
 use casemate_evidence::az_vtpm::AzSnpEvidence;
+use casemate_evidence::az_vtpm::AzTdxEvidence;
 use casemate_evidence::az_vtpm::HclReport;
 use casemate_evidence::az_vtpm::PCRS;
 use casemate_evidence::az_vtpm::TpmQuote;
+use casemate_evidence::collateral::Collateral;
 use casemate_evidence::snp;
 use ring::digest;
 use ring::signature;
@@ -27,6 +29,7 @@ use crate::Code;
 use crate::Source;
 use crate::Verdict;
 use crate::snp as hardware;
+use crate::tdx;
 use crate::verdict::Findings;
 
 mod rules;
@@ -61,6 +64,24 @@ pub fn verify_snp(
     let inner = snp::Evidence { report: report.clone(), certificates: certificates.clone() };
     let bound = hardware::Expected { report_data: Some(binding(&evidence.hcl)), host_data: None };
     let verdict = hardware::verify(&inner, roots, &bound, platform, now);
+    let tpm = Tpm { version: evidence.version, hcl: &evidence.hcl, quote: &evidence.quote };
+    tpm.judge(verdict, expected, requirements)
+}
+
+/// Judges the evidence of a TD on Azure at `now`, seconds since 1970. Collateral that is absent is a
+/// reason to refuse.
+#[must_use]
+pub fn verify_tdx(
+    evidence: &AzTdxEvidence,
+    roots: &[tdx::Root],
+    collateral: Option<&Collateral>,
+    expected: &Expected,
+    requirements: &Requirements,
+    platform: &tdx::Requirements,
+    now: u64,
+) -> Verdict {
+    let bound = tdx::Expected { report_data: Some(binding(&evidence.hcl)), mr_config_id: None };
+    let verdict = tdx::verify(&evidence.td, roots, collateral, None, &bound, platform, now);
     let tpm = Tpm { version: evidence.version, hcl: &evidence.hcl, quote: &evidence.quote };
     tpm.judge(verdict, expected, requirements)
 }

@@ -49,6 +49,7 @@ mod moment;
 mod root;
 mod signed;
 mod snp;
+pub mod tdx;
 mod verdict;
 
 pub use code::Code;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use casemate_evidence::az_vtpm::AzSnpEvidence;
+use casemate_evidence::az_vtpm::AzTdxEvidence;
 use casemate_evidence::az_vtpm::HclReport;
 use casemate_evidence::az_vtpm::TpmQuote;
 use casemate_evidence::snp::Product;
@@ -20,6 +21,8 @@ use casemate_verifier::Verdict;
 use casemate_verifier::az_vtpm::Expected;
 use casemate_verifier::az_vtpm::Requirements;
 use casemate_verifier::az_vtpm::verify_snp;
+use casemate_verifier::az_vtpm::verify_tdx;
+use casemate_verifier::tdx;
 
 /// 2026-06-01
 const NOW: u64 = 1_780_272_000;
@@ -228,4 +231,41 @@ fn initdata_is_what_register_8_was_extended_with() {
     // SHA-256 of 32 zeros and 32 nines.
     let wanted = "20a7d6f6e88f212bd7a6d6098a6dcc93b83def3ea1f696fd81e72bae0edcc3cd";
     assert_eq!(line.reference.as_deref(), Some(wanted));
+}
+
+#[test]
+fn a_td_on_azure_is_bound_to_its_tpm() {
+    // No collateral of its platform is among the vectors, which is a reason of its own.
+    for name in ["az-tdx-vtpm/evidence-v0.json", "az-tdx-vtpm/evidence-v1.json"] {
+        let text = String::from_utf8(file(name)).unwrap();
+        let evidence = AzTdxEvidence::from_json(&text).unwrap();
+        let platform = tdx::Requirements {
+            measurements: Some(BTreeSet::from([Measurement(*evidence.td.quote.body().mr_td())])),
+            ..tdx::Requirements::default()
+        };
+        let judge = |evidence: &AzTdxEvidence, nonce: &[u8]| {
+            let roots = [tdx::Root::intel().unwrap()];
+            let expected = Expected { nonce: Some(nonce.to_vec()), init_data: None };
+            let rules = Requirements::default();
+            verify_tdx(evidence, &roots, None, &expected, &rules, &platform, NOW)
+        };
+        let codes = |verdict: &Verdict| -> BTreeSet<Code> {
+            verdict.reasons().map(|line| line.code).collect()
+        };
+        let verdict = judge(&evidence, b"challenge");
+        let without_collateral = codes(&verdict);
+        assert!(without_collateral.contains(&Code::CollateralMissing), "{name}");
+        let tpm: Vec<_> =
+            verdict.lines().iter().filter(|line| line.claim.starts_with("tpm.")).collect();
+        assert!(tpm.iter().all(|line| line.outcome != Outcome::Refused), "{name} {tpm:?}");
+        assert!(tpm.iter().any(|line| line.claim == "tpm.ak-binding"), "{name}");
+
+        let mut more = without_collateral.clone();
+        more.insert(Code::Nonce);
+        assert_eq!(codes(&judge(&evidence, b"another")), more, "{name}");
+        // D9: the report of another machine.
+        let other = newest();
+        let mixed = AzTdxEvidence { hcl: other.hcl, quote: other.quote, ..evidence };
+        assert!(codes(&judge(&mixed, b"challenge")).contains(&Code::AkBinding), "{name}");
+    }
 }

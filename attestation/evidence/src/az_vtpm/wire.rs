@@ -19,6 +19,7 @@ use crate::snp::Certificate;
 use crate::snp::CertificateError;
 use crate::snp::Report;
 use crate::snp::TableEntry;
+use crate::tdx;
 
 /// Evidence of an SNP guest on Azure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +45,8 @@ pub struct AzTdxEvidence {
     pub hcl: HclReport,
     /// The TPM's quote.
     pub quote: TpmQuote,
-    /// The quote of the hardware, unparsed.
-    pub td_quote: Vec<u8>,
+    /// The quote of the hardware, without an event log.
+    pub td: tdx::Evidence,
 }
 
 impl AzSnpEvidence {
@@ -98,7 +99,9 @@ impl AzTdxEvidence {
         if !matches!(hcl.hardware(), HardwareReport::Tdx { .. }) {
             return Err(AzWireError::Hardware);
         }
-        Ok(Self { version, hcl, quote, td_quote })
+        let td_quote =
+            tdx::Quote::parse(&td_quote).map_err(|source| AzWireError::TdQuote { source })?;
+        Ok(Self { version, hcl, quote, td: tdx::Evidence::of_quote(td_quote) })
     }
 }
 
@@ -145,6 +148,13 @@ pub enum AzWireError {
         /// Why.
         #[source]
         source: CertificateError,
+    },
+    /// The quote of the hardware is malformed.
+    #[error("the evidence holds a malformed quote of the hardware")]
+    TdQuote {
+        /// Why.
+        #[source]
+        source: tdx::QuoteError,
     },
     /// SNP where TDX belongs, or the other way round.
     #[error("the paravisor's report is of other hardware than the evidence")]

@@ -47,7 +47,7 @@ fn reads_every_version_of_tdx_evidence() {
     let first = AzTdxEvidence::from_json(&text_of("az-tdx-vtpm/evidence-v0.json")).unwrap();
     let second = AzTdxEvidence::from_json(&text_of("az-tdx-vtpm/evidence-v1.json")).unwrap();
     assert_eq!((first.version, second.version), (0, 1));
-    assert!(first.hcl == second.hcl && first.td_quote == second.td_quote);
+    assert!(first.hcl == second.hcl && first.td == second.td);
     assert_eq!(second.quote.nonce(), b"challenge");
 }
 
