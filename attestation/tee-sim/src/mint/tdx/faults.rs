@@ -333,4 +333,3 @@ fn register(plan: &mut Plan, index: usize) {
     let registers = plan.quote.body.rtmrs.iter_mut().skip(index);
     registers.take(1).flatten().take(1).for_each(|byte| *byte ^= 1);
 }
-
