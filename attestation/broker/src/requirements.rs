@@ -4,9 +4,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use casemate_evidence::snp::Product;
 use casemate_evidence::snp::TcbVersion;
+use casemate_verifier::GuestRequirements;
 use casemate_verifier::Measurement;
+use casemate_verifier::PlatformRequirements;
 use casemate_verifier::Requirements;
+use casemate_verifier::TcbRequirements;
 use serde::Deserialize;
 
 use crate::error::BrokerError;
@@ -44,15 +48,35 @@ pub(crate) fn load(
                 .ok_or_else(|| malformed("chips"))?,
         ),
     };
+    let product = |name: &String| {
+        Product::ALL.into_iter().find(|line| line.name().eq_ignore_ascii_case(name))
+    };
+    let allow_products = file
+        .allow_products
+        .iter()
+        .map(product)
+        .collect::<Option<BTreeSet<_>>>()
+        .ok_or_else(|| malformed("allow_products"))?;
     Ok(Requirements {
-        measurements,
-        tcb_floor: file.tcb_floor.map(TcbVersion::from),
+        measurements: Some(measurements),
+        allow_products,
         chips,
         vlek_providers: file.vlek_providers,
-        forbid_smt: file.forbid_smt,
-        require_single_socket: file.require_single_socket,
-        min_abi,
-        require_alias_check: file.require_alias_check,
+        guest: GuestRequirements {
+            forbid_smt: file.forbid_smt,
+            require_single_socket: file.require_single_socket,
+            min_abi,
+            ..GuestRequirements::default()
+        },
+        platform: PlatformRequirements {
+            require_alias_check: file.require_alias_check,
+            ..PlatformRequirements::default()
+        },
+        tcb: TcbRequirements {
+            floor: file.tcb_floor.map(TcbVersion::from),
+            ..TcbRequirements::default()
+        },
+        ..Requirements::default()
     })
 }
 
@@ -63,13 +87,19 @@ struct File {
     forbid_smt: bool,
     #[serde(default)]
     require_single_socket: bool,
-    #[serde(default)]
+    #[serde(default = "yes")]
     require_alias_check: bool,
+    #[serde(default)]
+    allow_products: Vec<String>,
     min_abi: Option<String>,
     chips: Option<Vec<String>>,
     #[serde(default)]
     vlek_providers: BTreeSet<String>,
     tcb_floor: Option<Floor>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -112,25 +142,29 @@ mod tests {
 
     #[test]
     fn an_empty_file_demands_nothing_more() {
-        assert_eq!(read("").unwrap(), Requirements::default());
-        assert_eq!(read("# only a comment\n").unwrap(), Requirements::default());
+        let nothing_more =
+            Requirements { measurements: Some(BTreeSet::new()), ..Requirements::default() };
+        assert_eq!(read("").unwrap(), nothing_more);
+        assert_eq!(read("# only a comment\n").unwrap(), nothing_more);
     }
 
     #[test]
     fn every_member_is_read() {
         let chip = "ab".repeat(64);
         let rules = read(&format!(
-            "forbid_smt = true\nrequire_single_socket = true\nrequire_alias_check = true\n\
-             min_abi = \"1.55\"\nchips = [\"{chip}\"]\nvlek_providers = [\"a\"]\n\
+            "forbid_smt = true\nrequire_single_socket = true\nrequire_alias_check = false\n\
+             allow_products = [\"milan\"]\nmin_abi = \"1.55\"\nchips = [\"{chip}\"]\nvlek_providers = [\"a\"]\n\
              [tcb_floor]\nbootloader = 1\ntee = 2\nsnp = 3\nmicrocode = 4\n"
         ))
         .unwrap();
-        assert!(rules.forbid_smt && rules.require_single_socket && rules.require_alias_check);
-        assert_eq!(rules.min_abi, Some((1, 55)));
+        assert!(rules.guest.forbid_smt && rules.guest.require_single_socket);
+        assert!(!rules.platform.require_alias_check);
+        assert_eq!(rules.allow_products, BTreeSet::from([Product::Milan]));
+        assert_eq!(rules.guest.min_abi, Some((1, 55)));
         assert_eq!(rules.chips, Some(BTreeSet::from([[0xAB; 64]])));
         assert_eq!(rules.vlek_providers, BTreeSet::from(["a".to_owned()]));
         let floor = TcbVersion { fmc: None, bootloader: 1, tee: 2, snp: 3, microcode: 4 };
-        assert_eq!(rules.tcb_floor, Some(floor));
+        assert_eq!(rules.tcb.floor, Some(floor));
     }
 
     #[test]
@@ -142,6 +176,7 @@ mod tests {
             "min_abi = \"1\"",
             "min_abi = \"1.999\"",
             "chips = [\"ab\"]",
+            "allow_products = [\"rome\"]",
             "[tcb_floor]\nbootloader = 1",
             "[tcb_floor]\nbootloader = 256\ntee = 0\nsnp = 0\nmicrocode = 0",
             "[tcb_floor]\nbootloader = 1\ntee = 0\nsnp = 0\nmicrocode = 0\nucode = 1",

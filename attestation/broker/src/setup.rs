@@ -163,7 +163,8 @@ const RULES_TEMPLATE: &str = "\
 #
 # forbid_smt = true
 # require_single_socket = true
-# require_alias_check = true          # AMD-SB-3015
+# require_alias_check = false         # demanded unless it says so here (AMD-SB-3015)
+# allow_products = [\"milan\"]         # refused unless named here: its chips' keys can be extracted
 # min_abi = \"1.55\"
 # chips = [\"<128 hexadecimal digits>\"]
 # vlek_providers = [\"CN=cc-us-east-2.amazonaws.com\"]

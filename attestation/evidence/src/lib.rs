@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Parsers of TEE evidence: SNP attestation reports, AMD's certificates, the certificate table of
-//! an extended report, and the evidence JSON of the KBS protocol. No I/O and no verdicts.
+//! Parsers of TEE evidence: SNP attestation reports and AMD's certificates, TDX quotes, Intel's
+//! certificates and collateral, event logs, and the evidence JSON of the KBS protocol. No I/O and no
+//! verdicts.
 //!
 //! # Who trusts whom
 //!
@@ -22,6 +23,13 @@
 //! - A [`snp::Report`] keeps the signed bytes exactly as they came; every reserved byte is zero and
 //!   the version is one whose layout is known.
 //! - A [`snp::Certificate`] keeps its signed bytes exactly as they came.
+//! - A [`tdx::Quote`], an [`event_log::EventLog`] and each signed document of
+//!   [`collateral::Collateral`] keep their bytes exactly as they came; lengths inside them agree,
+//!   and nothing but padding follows them.
+//! - JSON that has a member twice is refused, at any depth.
 //! - JSON evidence whose typed form does not give back its raw bytes is refused.
 
+pub mod collateral;
+pub mod event_log;
 pub mod snp;
+pub mod tdx;
