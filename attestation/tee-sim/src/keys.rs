@@ -112,9 +112,10 @@ impl Keys {
         let path = folder.join("seed");
         let wanted = seed.map(|seed| derive(&seed.to_be_bytes(), "seed"));
         let seed = match fs::read(&path) {
-            Ok(bytes) => Zeroizing::new(bytes).as_slice().try_into().map_err(|_| {
-                KeysError::Malformed { path: path.clone() }
-            })?,
+            Ok(bytes) => Zeroizing::new(bytes)
+                .as_slice()
+                .try_into()
+                .map_err(|_| KeysError::Malformed { path: path.clone() })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let seed = wanted.map_or_else(random, Ok)?;
                 let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -389,7 +390,11 @@ fn random() -> Result<[u8; 32], KeysError> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), KeysError> {
-    let open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    open.and_then(|mut file| file.write_all(bytes))
-        .map_err(|source| KeysError::File { action: "write", path: path.to_owned(), source })
+    let open =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    open.and_then(|mut file| file.write_all(bytes)).map_err(|source| KeysError::File {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -47,4 +47,5 @@ pub mod mint;
 pub mod protocol;
 pub mod report;
 pub mod service;
+pub mod suite;
 pub mod x509;

@@ -108,7 +108,6 @@ fn at_least(value: impl std::fmt::Display) -> String {
 #[derive(Serialize)]
 struct Document {
     snp: Option<Snp>,
-
 }
 
 #[derive(Serialize)]

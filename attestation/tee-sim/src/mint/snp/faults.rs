@@ -8,8 +8,8 @@ use super::plan::{
     Edit, GUEST_SVN, INTERMEDIATE_SERIAL, Plan, SignaturePlan, certified_levels, tcb_bytes,
 };
 use super::{
-    INFO_ALIAS_CHECK, INFO_CIPHERTEXT_HIDING, INFO_ECC, INFO_RAPL_OFF, INFO_SMT, INFO_TSME, Levels, Options,
-    Product, ReportVersion, SignerKind,
+    INFO_ALIAS_CHECK, INFO_CIPHERTEXT_HIDING, INFO_ECC, INFO_RAPL_OFF, INFO_SMT, INFO_TSME, Levels,
+    Options, Product, ReportVersion, SignerKind,
 };
 use crate::certificates::level;
 use crate::keys::Authority;
@@ -358,7 +358,10 @@ fn above_zero(options: &mut Options) {
 
 /// A period that ended the day before.
 fn past(plan: &Plan) -> Period {
-    Period { from: plan.options.at.saturating_sub(400 * DAY), to: plan.options.at.saturating_sub(DAY) }
+    Period {
+        from: plan.options.at.saturating_sub(400 * DAY),
+        to: plan.options.at.saturating_sub(DAY),
+    }
 }
 
 fn other_chip(id: Option<&mut Vec<u8>>) {

@@ -166,7 +166,8 @@ impl Plan {
         let root = self.root.mint(keys)?;
         let intermediate = self.intermediate.mint(keys)?;
         // What the verifier trusts: the root of the chain, or one of the same names.
-        let trusted = AuthorityPlan { key: self.trusted, signed_by: self.trusted, ..self.root.clone() };
+        let trusted =
+            AuthorityPlan { key: self.trusted, signed_by: self.trusted, ..self.root.clone() };
         let trusted = trusted.mint(keys)?;
         let leaf = self.leaf.mint(keys)?;
         let crl = self.crl.mint(&self.root.common, keys)?;

@@ -132,7 +132,7 @@ faults! {
     TcbTdxComponent "tcb-tdx-component" "D6" ["tcb-status" "tcb"] [Collateral]
         "a TDX component of the quote reaches no level",
         |plan| plan.quote.body.tee_tcb_svn.iter_mut().skip(2).take(1).for_each(|svn| *svn = 0);
-    ModuleOutOfDate "module-out-of-date" "D6" ["tcb-status" "mrseam"] [Collateral]
+    ModuleOutOfDate "module-out-of-date" "D6" ["tcb-status"] [Collateral]
         "the TDX module is of an older version",
         |plan| plan.quote.body.tee_tcb_svn.iter_mut().take(1).for_each(|svn| *svn -= 2);
     ModuleUnknown "module-unknown" "D6" ["tcb-status" "mrseam" "tcb"] [Collateral]
@@ -202,6 +202,9 @@ faults! {
     XfamExtra "xfam-extra" "D6" ["xfam"] [Policy]
         "the TD may use more processor state than demanded",
         |plan| plan.quote.body.xfam = U64::new(plan.quote.body.xfam.get() | 1 << 15);
+    XfamUnknown "xfam-unknown" "D6" ["xfam"] []
+        "the TD may use processor state that no TD has",
+        |plan| plan.quote.body.xfam = U64::new(plan.quote.body.xfam.get() | 1 << 30);
     MrSeam "mr-seam" "D6" ["mrseam"] [Policy] "the TDX module is no known one",
         |plan| plan.quote.body.mr_seam = [0x5f; 48];
     MrSignerSeam "mr-signer-seam" "D6" ["mrseam"] [Collateral]
@@ -333,4 +336,3 @@ fn register(plan: &mut Plan, index: usize) {
     let registers = plan.quote.body.rtmrs.iter_mut().skip(index);
     registers.take(1).flatten().take(1).for_each(|byte| *byte ^= 1);
 }
-

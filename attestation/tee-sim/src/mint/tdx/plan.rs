@@ -221,12 +221,7 @@ impl Plan {
         Ok(Minted { files, told })
     }
 
-    fn collateral(
-        &self,
-        ca: &str,
-        root: &str,
-        keys: &Keys,
-    ) -> Result<CollateralFile, MintError> {
+    fn collateral(&self, ca: &str, root: &str, keys: &Keys) -> Result<CollateralFile, MintError> {
         let signers = to_pem(&self.tcb_signer.mint(keys, None)?) + root;
         let sign = |text: &str, key| -> Result<String, MintError> {
             Ok(hex::encode(keys.p256(key)?.sign_fixed(text.as_bytes())))

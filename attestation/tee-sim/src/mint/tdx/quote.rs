@@ -94,15 +94,21 @@ impl QuotePlan {
             Lie::CertificationType(kind) => Some(*kind),
             _ => None,
         }));
-        data.extend(length(certification.len(), self.lie(|lie| match lie {
-            Lie::Certification(by) => Some(*by),
-            _ => None,
-        }))?);
+        data.extend(length(
+            certification.len(),
+            self.lie(|lie| match lie {
+                Lie::Certification(by) => Some(*by),
+                _ => None,
+            }),
+        )?);
         data.extend(certification);
-        quote.extend(length(data.len(), self.lie(|lie| match lie {
-            Lie::Signature(by) => Some(*by),
-            _ => None,
-        }))?);
+        quote.extend(length(
+            data.len(),
+            self.lie(|lie| match lie {
+                Lie::Signature(by) => Some(*by),
+                _ => None,
+            }),
+        )?);
         let start = quote.len();
         quote.extend(data);
         debug_assert!(start == signed.saturating_add(4));
@@ -113,12 +119,7 @@ impl QuotePlan {
     }
 
     /// The quoting enclave's report, its signature, authentication data and certificates.
-    fn certification(
-        &self,
-        key: &[u8],
-        chain: &str,
-        keys: &Keys,
-    ) -> Result<Vec<u8>, MintError> {
+    fn certification(&self, key: &[u8], chain: &str, keys: &Keys) -> Result<Vec<u8>, MintError> {
         let bound = match self.binding {
             Binding::Good | Binding::Tail => [key, &self.auth_data].concat(),
             Binding::OtherKey => [&point("stranger", keys)?, self.auth_data.as_slice()].concat(),
@@ -145,10 +146,13 @@ impl QuotePlan {
         }));
         // Intel's own chains end with a NUL.
         let chain = [chain.as_bytes(), &[0]].concat();
-        data.extend(length(chain.len(), self.lie(|lie| match lie {
-            Lie::Chain(by) => Some(*by),
-            _ => None,
-        }))?);
+        data.extend(length(
+            chain.len(),
+            self.lie(|lie| match lie {
+                Lie::Chain(by) => Some(*by),
+                _ => None,
+            }),
+        )?);
         data.extend(chain);
         Ok(data)
     }
