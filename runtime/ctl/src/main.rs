@@ -14,6 +14,7 @@ mod id_block;
 mod image;
 mod measure;
 mod policy;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -29,7 +30,11 @@ use crate::args::PolicyCommand;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
-    match run(Args::parse().command) {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage::answer(&error),
+    };
+    match run(args.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
