@@ -3,6 +3,7 @@
 
 use std::future::Future;
 
+use casemate_agent_api::Code;
 use casemate_kbs_protocol::AttestReply;
 use casemate_kbs_protocol::AttestRequest;
 use casemate_kbs_protocol::AuthRequest;
@@ -40,8 +41,8 @@ use crate::http::exchange;
 
 /// Where evidence comes from: the guest's TEE device.
 pub trait EvidenceSource: Send + Sync {
-    /// Evidence JSON over `report_data`; for SNP what `casemate_evidence::snp::Evidence::to_json`
-    /// writes.
+    /// Evidence JSON over `report_data`, in the form of CoCo; for SNP what
+    /// `casemate_evidence::snp::Evidence::to_json` writes.
     fn evidence(
         &self,
         report_data: [u8; REPORT_DATA_BYTES],
@@ -228,7 +229,8 @@ impl<E: EvidenceSource> Session<E> {
 struct Token(Zeroizing<String>);
 
 fn to_raw(value: &serde_json::Value) -> Result<Box<RawValue>, EvidenceError> {
-    serde_json::value::to_raw_value(value).map_err(|source| EvidenceError(Box::new(source)))
+    serde_json::value::to_raw_value(value)
+        .map_err(|source| EvidenceError::new(Code::Internal, source))
 }
 
 /// The session id of a `Set-Cookie` header, if it is that cookie and a plain value.

@@ -283,9 +283,11 @@ async fn plain_http_on_the_port_is_not_trusted() {
 async fn without_evidence_nothing_is_presented() {
     let hostile = start(|path| attested(path, problem("PolicyDeny"))).await;
     let endpoint = Endpoint::new(&format!("https://{}", hostile.address), &hostile.ca).unwrap();
-    let source = |_: [u8; 64]| async { Err::<Value, _>(EvidenceError("no device".into())) };
+    let none = || EvidenceError::new(Code::TeeQuote, "no device");
+    let source = move |_: [u8; 64]| async move { Err::<Value, _>(none()) };
     let session = Session::new(&endpoint, Tee::Snp, source, String::new()).unwrap();
     let error = session.attest().await.unwrap_err();
-    assert_eq!(error.code(), Code::TeeReport);
+    // The code is the source's, which alone knows what failed.
+    assert_eq!(error.code(), Code::TeeQuote);
     assert_eq!(*hostile.asked.lock().unwrap(), ["/kbs/v0/auth"]);
 }

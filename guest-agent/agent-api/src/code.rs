@@ -62,6 +62,8 @@ codes! {
     InitdataMismatch = "initdata.mismatch", next: "the initdata was changed after launch parameters were fixed: treat the node as hostile or broken";
     /// The guest's TEE device gives no report.
     TeeReport = "tee.report", next: "run `casemate check` on the node";
+    /// The host's quote service gives the TDX guest no quote.
+    TeeQuote = "tee.quote", next: "restart the quote generation service (QGS) on the node and read its log";
     /// The TEE that the configuration requires is missing on the node.
     TeeMissing = "tee.missing", next: "schedule the pod to a node with this TEE, or fix what `casemate check` names";
     /// The host asked for a network that could capture loopback or is malformed.

@@ -11,14 +11,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
-use casemate_attester::ReportData;
-use casemate_attester::SevGuest;
-use casemate_evidence::snp::CertificateKind;
-use casemate_evidence::snp::Evidence;
-use casemate_evidence::snp::Report;
-use casemate_evidence::snp::ReportError;
-use casemate_evidence::snp::TableEntry;
-use casemate_evidence::snp::WireError;
 use casemate_image_crypt::Kek;
 use casemate_image_crypt::Kid;
 use casemate_image_pull::BadReference;
@@ -29,11 +21,8 @@ use casemate_image_pull::PullRequest;
 use casemate_image_pull::Puller;
 use casemate_image_pull::Settings;
 use casemate_kbs_client::Endpoint;
-use casemate_kbs_client::EvidenceError;
-use casemate_kbs_client::EvidenceSource;
 use casemate_kbs_client::Session;
 use casemate_kbs_protocol::ResourceUri;
-use casemate_kbs_protocol::Tee;
 use casemate_policy::Encryption;
 use casemate_policy::ImageRef;
 
@@ -44,6 +33,7 @@ use crate::backend::PullProgress;
 use crate::backend::PulledImage;
 use crate::boot::Launch;
 use crate::boot::chain;
+use crate::evidence::TeeEvidence;
 use crate::resolver::GuestResolver;
 
 /// Where unpacked images lie: in the guest's memory.
@@ -55,7 +45,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// The session with the broker of the initdata.
 pub(crate) struct Broker {
-    session: Session<SnpDevice>,
+    session: Session<TeeEvidence>,
 }
 
 impl Broker {
@@ -68,7 +58,8 @@ impl Broker {
         let broker = &launch.config.broker;
         let endpoint = Endpoint::new(&broker.url, &broker.ca)
             .map_err(|error| ApiError::new(error.code(), chain(&error)))?;
-        let session = Session::new(&endpoint, Tee::Snp, SnpDevice, launch.initdata.clone())
+        let evidence = TeeEvidence::from(launch.source);
+        let session = Session::new(&endpoint, evidence.tee(), evidence, launch.initdata.clone())
             .map_err(|error| ApiError::new(error.code(), chain(&error)))?;
         Ok(Self { session })
     }
@@ -163,42 +154,4 @@ impl PullImages for GuestPuller {
             }),
         }
     }
-}
-
-/// Evidence from `/dev/sev-guest`.
-#[derive(Debug, Clone, Copy)]
-struct SnpDevice;
-
-impl EvidenceSource for SnpDevice {
-    async fn evidence(&self, report_data: [u8; 64]) -> Result<serde_json::Value, EvidenceError> {
-        // The kernel waits for a busy host.
-        let evidence = tokio::task::spawn_blocking(move || snp_evidence(report_data));
-        let evidence = evidence.await.map_err(|error| EvidenceError(Box::new(error)))?;
-        evidence.map_err(|error| EvidenceError(Box::new(error)))
-    }
-}
-
-fn snp_evidence(report_data: [u8; 64]) -> Result<serde_json::Value, SnpEvidenceError> {
-    let raw = SevGuest::open()?.extended_report(&ReportData(report_data))?;
-    let certificates = raw
-        .certificates
-        .iter()
-        .map(|(guid, der)| TableEntry {
-            kind: CertificateKind::from_guid(guid.0),
-            data: der.to_vec(),
-        })
-        .collect();
-    let evidence = Evidence { report: Report::parse(raw.report.as_bytes())?, certificates };
-    Ok(evidence.to_json()?)
-}
-
-/// The device gave no evidence.
-#[derive(Debug, thiserror::Error)]
-enum SnpEvidenceError {
-    #[error(transparent)]
-    Device(#[from] casemate_attester::Error),
-    #[error("the report is malformed")]
-    Report(#[from] ReportError),
-    #[error("the evidence cannot be written")]
-    Wire(#[from] WireError),
 }
