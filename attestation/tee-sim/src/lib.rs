@@ -41,7 +41,11 @@
 
 pub mod certificates;
 pub mod identity;
+pub mod keys;
 pub mod measure;
+pub mod mint;
 pub mod protocol;
 pub mod report;
 pub mod service;
+pub mod suite;
+pub mod x509;
