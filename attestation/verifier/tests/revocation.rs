@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Revocation lists. D2: an ASK revoked by a list; a list that is missing, expired or foreign.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
 
 mod mint;
 

@@ -128,9 +128,9 @@ fn a_paravisor_report_is_read_strictly() {
     for end in 0..used {
         assert!(HclReport::parse(&good[..end]).is_err(), "{end}");
     }
-    for at in 0..good.len() {
-        if let Ok(changed) = with(at, good[at] ^ 1) {
-            assert_eq!(changed.as_bytes()[at], good[at] ^ 1, "{at}");
+    for (at, byte) in good.iter().enumerate() {
+        if let Ok(changed) = with(at, byte ^ 1) {
+            assert_eq!(changed.as_bytes()[at], byte ^ 1, "{at}");
         }
     }
 }
