@@ -69,6 +69,8 @@ pub use policy::ReferenceSource;
 pub use policy::ReferenceValues;
 pub use policy::SnpPolicy;
 pub use policy::SnpWhere;
+pub use policy::TdxPolicy;
+pub use policy::TdxWhere;
 pub use policy::Values;
 pub use policy::lint;
 pub use reference::Bundle;
