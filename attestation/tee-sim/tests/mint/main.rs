@@ -94,7 +94,8 @@ fn faults_have_names_of_their_own() {
             assert!(names.insert(fault.name), "{} stands twice", fault.name);
             assert!(fault.text.ends_with(|letter: char| letter.is_alphanumeric()));
             for code in fault.codes {
-                let known = casemate_verifier::Code::ALL.iter().any(|known| known.as_str() == *code);
+                let known =
+                    casemate_verifier::Code::ALL.iter().any(|known| known.as_str() == *code);
                 assert!(known, "{code} of {}", fault.name);
             }
         }

@@ -77,7 +77,7 @@ fn reasons_are_compared_where_there_are_any() {
 #[test]
 fn a_verifier_that_does_not_end_is_ended() {
     let folder = tempfile::tempdir().unwrap();
-    let template = Template::parse("sleep 600 {dir}").unwrap();
+    let template = Template::parse("sh -c 'exec sleep 600' {dir}").unwrap();
     let limit = Duration::from_millis(20);
     let folder = folder.path().to_owned();
     let suite = Suite { keys: keys(), template, tees: vec![Tee::Tdx], at: AT, limit, folder };

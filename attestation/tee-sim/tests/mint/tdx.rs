@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::collections::BTreeSet;
-
 use casemate_evidence::collateral::Collateral;
 use casemate_evidence::event_log::EventLog;
 use casemate_evidence::tdx::{Evidence, Quote};
 use casemate_tee_sim::mint::tdx::{Form, Options, TdxFault};
 use casemate_tee_sim::mint::{Minted, Role};
-use casemate_verifier::tdx::{Expected, Requirements, Root, verify};
-use casemate_verifier::{Measurement, Status, Verdict};
+use casemate_verifier::tdx::{Expected, Root, verify};
+use casemate_verifier::{Policy, ReferenceValues, Status, Verdict};
 
 use super::{AT, codes, complaint, keys};
 
@@ -17,7 +15,8 @@ const FORMS: [Form; 3] = [Form::V4, Form::V5Td10, Form::V5Td15];
 pub(crate) fn judge(minted: &Minted) -> Result<Verdict, String> {
     let file = |role| minted.bytes(role).unwrap();
     let quote = Quote::parse(file(Role::Quote)).map_err(|error| error.to_string())?;
-    let event_log = EventLog::parse(file(Role::EventLog)).map_err(|error| error.to_string())?;
+    let event_log = minted.bytes(Role::EventLog).map(EventLog::parse).transpose();
+    let event_log = event_log.map_err(|error| error.to_string())?;
     let collateral = minted.bytes(Role::Collateral).map(|json| {
         Collateral::from_json(std::str::from_utf8(json).unwrap()).map_err(|error| error.to_string())
     });
@@ -28,17 +27,10 @@ pub(crate) fn judge(minted: &Minted) -> Result<Verdict, String> {
     hex::decode_to_slice(&minted.told.report_data, &mut report_data).unwrap();
     let mut mr_config_id = [0; 48];
     hex::decode_to_slice(&minted.told.host_data, &mut mr_config_id).unwrap();
-    let mut mr_td = [0; 48];
-    hex::decode_to_slice(&minted.told.measurement, &mut mr_td).unwrap();
-    let expected =
-        Expected { report_data: Some(report_data), mr_config_id: Some(mr_config_id) };
-    let requirements = Requirements {
-        measurements: Some(BTreeSet::from([Measurement(mr_td)])),
-        modules: Some(BTreeSet::from([Measurement([0x5e; 48])])),
-        allowed_xfam: 0x6_02e7,
-        ..Requirements::default()
-    };
-    let log = Some(&event_log);
+    let expected = Expected { report_data: Some(report_data), mr_config_id: Some(mr_config_id) };
+    let policy = Policy::parse(std::str::from_utf8(file(Role::Policy)).unwrap()).unwrap();
+    let requirements = policy.tdx(&ReferenceValues::new()).unwrap();
+    let log = event_log.as_ref();
     Ok(verify(&evidence, &roots, collateral.as_ref(), log, &expected, &requirements, AT))
 }
 
