@@ -130,12 +130,8 @@ fn claims(attested: &Attested<'_>) -> Option<Ear> {
         runtime_data_claims: object(&runtime)?,
         tee: BTreeMap::from([(SNP.to_owned(), snp)]),
     };
-    let vector = TrustVector {
-        configuration: 3,
-        executables: 3,
-        hardware: 2,
-        ..TrustVector::default()
-    };
+    let vector =
+        TrustVector { configuration: 3, executables: 3, hardware: 2, ..TrustVector::default() };
     let appraisal = Appraisal {
         status: vector.status(),
         vector,

@@ -42,9 +42,12 @@
 //! - A verdict has a line for each thing that was looked at, and one for each that was not.
 //! - An empty set of reference values accepts nothing; no set leaves the verdict unbound.
 
+pub mod az_vtpm;
 mod code;
 mod measurement;
 mod moment;
+mod policy;
+mod reference;
 mod root;
 mod signed;
 mod snp;
@@ -55,6 +58,27 @@ mod vouch;
 pub use code::Code;
 pub use measurement::Measurement;
 pub use measurement::MeasurementError;
+pub use policy::AtLeast;
+pub use policy::Bound;
+pub use policy::Bytes;
+pub use policy::Finding;
+pub use policy::Moment;
+pub use policy::OneOf;
+pub use policy::Policy;
+pub use policy::PolicyError;
+pub use policy::ReferenceSource;
+pub use policy::ReferenceValues;
+pub use policy::SnpPolicy;
+pub use policy::SnpWhere;
+pub use policy::Values;
+pub use policy::lint;
+pub use reference::Bundle;
+pub use reference::BundleError;
+pub use reference::MAX_BUNDLE_BYTES;
+pub use reference::PublicKey;
+pub use reference::PublicKeyError;
+pub use reference::SNP_LAUNCH;
+pub use reference::Signers;
 pub use root::Root;
 pub use root::RootError;
 pub use root::RootKind;

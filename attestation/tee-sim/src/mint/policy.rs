@@ -1,18 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The policy that goes with minted evidence: as strict as the good evidence keeps.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::report::Tcb;
-
-/// Where an SNP guest may run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Where {
-    /// On this chip.
-    Chip([u8; 64]),
-    /// Under keys leased to this provider.
-    Provider(String),
-}
 
 /// A policy for SNP evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +15,14 @@ pub struct SnpPolicy {
     pub(crate) allow_product: bool,
     pub(crate) measurement: [u8; 48],
     pub(crate) host_data: [u8; 32],
-    pub(crate) place: Where,
+    /// The chip on which the guest may run under the chip's key.
+    pub(crate) chip: [u8; 64],
+    /// The provider under whose leased keys it may run.
+    pub(crate) provider: Option<String>,
     pub(crate) deny_chip: [u8; 64],
     pub(crate) fmc: Option<u8>,
+    /// Whether there are firmware floors.
+    pub(crate) floors: bool,
     pub(crate) floor: Tcb,
     /// The guest policy of good evidence: what it forbids is demanded.
     pub(crate) guest_policy: u64,
@@ -56,12 +54,11 @@ impl SnpPolicy {
         let [minor, major, ..] = self.guest_policy.to_le_bytes();
         let guest = |bit: u32| self.guest_policy >> bit & 1 == 1;
         let platform = |bit: u32| self.platform_info >> bit & 1 == 1;
-        let (chips, providers) = match &self.place {
-            Where::Chip(chip) => (vec![hex::encode(chip)], vec![]),
-            Where::Provider(name) => (vec![], vec![name.clone()]),
-        };
         let table = Snp {
-            place: Place { chips, providers },
+            place: Place {
+                chips: vec![hex::encode(self.chip)],
+                providers: self.provider.iter().cloned().collect(),
+            },
             measurement: hex::encode(self.measurement),
             host_data: hex::encode(self.host_data),
             allow_products: if self.allow_product { vec![line.clone()] } else { vec![] },
@@ -95,9 +92,13 @@ impl SnpPolicy {
                 id_key: hex::encode(self.id_key),
                 author_key: hex::encode(self.author_key),
             },
-            tcb: [(line, Floors { floor: floor.clone(), launch_floor: floor })].into(),
+            tcb: if self.floors {
+                [(line, Floors { floor: floor.clone(), launch_floor: floor })].into()
+            } else {
+                BTreeMap::new()
+            },
         };
-        toml::to_string(&Document { snp: Some(table) })
+        toml::to_string(&Document { snp: Some(table), tdx: None })
     }
 }
 
@@ -108,6 +109,7 @@ fn at_least(value: impl std::fmt::Display) -> String {
 #[derive(Serialize)]
 struct Document {
     snp: Option<Snp>,
+    tdx: Option<Tdx>,
 }
 
 #[derive(Serialize)]
@@ -126,7 +128,7 @@ struct Snp {
     guest: Guest,
     platform: Platform,
     id_block: IdBlock,
-    tcb: std::collections::BTreeMap<String, Floors>,
+    tcb: BTreeMap<String, Floors>,
 }
 
 #[derive(Serialize)]
@@ -193,6 +195,9 @@ pub struct TdxPolicy {
     pub(crate) mr_seam: [u8; 48],
     pub(crate) xfam: u64,
     pub(crate) rtmrs: [[u8; 48]; 4],
+    /// The platform on which the TD may run, by PPID.
+    pub(crate) platform: [u8; 16],
+    pub(crate) evaluation_number: u32,
 }
 
 impl TdxPolicy {
@@ -202,6 +207,42 @@ impl TdxPolicy {
     ///
     /// When a number does not fit TOML's.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
-        Ok(String::new())
+        let [rtmr0, rtmr1, rtmr2, rtmr3] = self.rtmrs.map(hex::encode);
+        let table = Tdx {
+            mrtd: hex::encode(self.measurement),
+            mr_config_id: hex::encode(self.mr_config_id),
+            rtmr0,
+            rtmr1,
+            rtmr2,
+            rtmr3,
+            require_event_log: true,
+            tcb_evaluation_number: at_least(self.evaluation_number),
+            mrseam: hex::encode(self.mr_seam),
+            allow_xfam: format!("{:#x}", self.xfam),
+            place: Platforms { platforms: vec![hex::encode(self.platform)] },
+        };
+        toml::to_string(&Document { snp: None, tdx: Some(table) })
     }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Tdx {
+    mrtd: String,
+    mr_config_id: String,
+    rtmr0: String,
+    rtmr1: String,
+    rtmr2: String,
+    rtmr3: String,
+    require_event_log: bool,
+    tcb_evaluation_number: String,
+    mrseam: String,
+    allow_xfam: String,
+    #[serde(rename = "where")]
+    place: Platforms,
+}
+
+#[derive(Serialize)]
+struct Platforms {
+    platforms: Vec<String>,
 }

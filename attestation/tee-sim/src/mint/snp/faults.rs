@@ -15,7 +15,6 @@ use crate::certificates::level;
 use crate::keys::Authority;
 use crate::mint::Role;
 use crate::mint::fault::faults;
-use crate::mint::policy::Where;
 use crate::x509::{DAY, Period};
 
 faults! {
@@ -61,6 +60,9 @@ faults! {
     CrlFromFuture "crl-from-future" "D2" ["revoked" "collateral-expired"] [Crl At]
         "the revocation list is of tomorrow",
         |plan| plan.crl.validity.from = plan.options.at.saturating_add(DAY);
+    CrlMissing "crl-missing" "D2" ["revoked"] [Crl Policy]
+        "there is no revocation list, and the policy demands one",
+        |plan| plan.with_crl = false;
     LeafTrailingByte "leaf-trailing-byte" "D7" ["certificate"] []
         "a byte follows the leaf's certificate",
         |plan| plan.edits.push(Edit::Append(Role::Vcek));
@@ -69,11 +71,11 @@ faults! {
     ProductCpuid "product-cpuid" "D5" ["product"] []
         "CPUID is of another product line than certificates and root",
         @from |options| *options = Options::new(Product::Genoa, options.at),
-        |plan| plan.report.cpuid = [0x19, 0x01, 1];
+        |plan| other_cpu(plan, [0x19, 0x01, 1]);
     ProductUnknownCpu "product-unknown-cpu" "D5" ["product"] []
         "CPUID is of no known product line",
         @from |options| *options = Options::new(Product::Genoa, options.at),
-        |plan| plan.report.cpuid = [0x19, 0x7f, 1];
+        |plan| other_cpu(plan, [0x19, 0x7f, 1]);
     ProductCertificate "product-certificate" "D5" ["product"] []
         "the leaf names another product line than CPUID and the rest of the chain",
         @from |options| *options = Options::new(Product::Genoa, options.at),
@@ -93,7 +95,7 @@ faults! {
     ChipNotListed "chip-not-listed" "D5" ["chip"] [Policy]
         "report and leaf are of one chip, which is not on the list",
         @from |options| options.signer = SignerKind::Vcek,
-        |plan| plan.policy.place = Where::Chip([0x77; 64]);
+        |plan| plan.policy.chip = [0x77; 64];
     ChipDenied "chip-denied" "D5" ["chip"] [Policy]
         "the chip is on the list of those that are refused",
         |plan| plan.policy.deny_chip = plan.report.chip_id;
@@ -362,6 +364,12 @@ fn past(plan: &Plan) -> Period {
         from: plan.options.at.saturating_sub(400 * DAY),
         to: plan.options.at.saturating_sub(DAY),
     }
+}
+
+/// Another CPU; the policy has no floors, which are by product line and would not be met.
+fn other_cpu(plan: &mut Plan, cpuid: [u8; 3]) {
+    plan.report.cpuid = cpuid;
+    plan.policy.floors = false;
 }
 
 fn other_chip(id: Option<&mut Vec<u8>>) {

@@ -7,7 +7,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::{Levels, Options, Product, ReportVersion, SignerKind};
 use crate::certificates::{Endorsement, legacy_levels, subject, turin_levels};
 use crate::keys::{Authority, Keys};
-use crate::mint::policy::{SnpPolicy, Where};
+use crate::mint::policy::SnpPolicy;
 use crate::mint::{MintError, Minted, MintedFile, Role, Tee, Told, rfc3339};
 use crate::report::{ECDSA_P384_SHA384, FIRMWARE, Layout, SIGNED_LEN};
 use crate::x509::{CertificatePlan, CrlPlan, Period, to_pem, usage};
@@ -26,6 +26,7 @@ pub struct Plan {
     /// Whose key the verifier trusts.
     pub(super) trusted: Authority,
     pub(super) crl: CrlPart,
+    pub(super) with_crl: bool,
     pub(super) policy: SnpPolicy,
 }
 
@@ -152,6 +153,7 @@ impl Plan {
                 validity: Period::around(options.at, 10, 80),
                 signed_by: Authority::Ark,
             },
+            with_crl: true,
             policy: SnpPolicy::of(options, &chip),
             options: options.clone(),
         }
@@ -187,6 +189,7 @@ impl Plan {
             file(Role::Crl, "crl.der", crl),
             file(Role::Policy, "policy.toml", self.policy.to_toml()?.into_bytes()),
         ];
+        files.retain(|file| self.with_crl || file.role != Role::Crl);
         for edit in &self.edits {
             edit.apply(&mut files);
         }
@@ -376,10 +379,9 @@ impl SnpPolicy {
             allow_product: true,
             measurement: options.measurement,
             host_data: options.host_data,
-            place: match options.signer {
-                SignerKind::Vcek => Where::Chip(*chip),
-                SignerKind::Vlek => Where::Provider(PROVIDER.to_owned()),
-            },
+            chip: *chip,
+            provider: (options.signer == SignerKind::Vlek).then(|| PROVIDER.to_owned()),
+            floors: true,
             deny_chip: [0xde; 64],
             fmc: (options.product == Product::Turin).then_some(options.tcb.fmc),
             floor: options.tcb.tcb,

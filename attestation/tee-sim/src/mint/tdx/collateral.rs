@@ -215,4 +215,4 @@ pub(super) const OUT_OF_DATE: &str = "OutOfDate";
 const ADVISORY: &str = "INTEL-SA-00000";
 /// Since when the levels are so.
 const DATE: &str = "2024-03-13T00:00:00Z";
-const EVALUATION_NUMBER: u32 = 18;
+pub(super) const EVALUATION_NUMBER: u32 = 18;

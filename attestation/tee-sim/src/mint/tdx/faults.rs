@@ -34,7 +34,7 @@ faults! {
     PckNotYetValid "pck-not-yet-valid" "D2" ["expired"] [At]
         "the PCK certificate begins to be valid tomorrow",
         |plan| plan.pck.validity.from = plan.options.at.saturating_add(DAY);
-    CaExpired "ca-expired" "D2" ["expired"] [At] "the PCK authority is past its date",
+    CaExpired "ca-expired" "D2" ["expired" "collateral-expired"] [At] "the PCK authority is past its date",
         |plan| plan.ca.validity = plan.past();
     RootExpired "root-expired" "D2" ["expired"] [At] "the root is past its date",
         |plan| plan.root.validity = plan.past();
@@ -97,6 +97,12 @@ faults! {
     PckFmspc "pck-fmspc" "D6" ["fmspc"] [Collateral]
         "the PCK certificate is of another platform family than the collateral",
         |plan| plan.platform.fmspc = [0, 0xa0, 0x6d, 8, 0, 0];
+    EvaluationNumber "evaluation-number" "D17" ["tcb"] [Collateral Policy]
+        "the TCB information is of an older evaluation than one already seen",
+        |plan| plan.tcb_info.tcb_evaluation_data_number -= 1;
+    PlatformNotListed "platform-not-listed" "D5" ["where"] [Policy]
+        "the platform is not on the list",
+        |plan| plan.policy.platform = [0x77; 16];
     QeIdentityExpired "qe-identity-expired" "D6" ["collateral-expired"] [Collateral At]
         "the quoting enclave's identity is past its next update",
         |plan| plan.qe_identity_dates = plan.past();
@@ -120,7 +126,7 @@ faults! {
     StatusHardening "tcb-hardening-needed" "D6" ["tcb-status"] [Collateral]
         "software must work around what the platform lacks",
         |plan| status(plan, "SWHardeningNeeded");
-    StatusOutOfDateConfiguration "tcb-out-of-date-configuration-needed" "D6" ["tcb-status"] [Collateral]
+    StatusOutOfDateConfiguration "tcb-out-of-date-configuration" "D6" ["tcb-status"] [Collateral]
         "the platform's level is out of date and needs configuration",
         |plan| status(plan, "OutOfDateConfigurationNeeded");
     TcbLevelLower "tcb-level-lower" "D6" ["tcb-status"] [Collateral]
@@ -132,7 +138,7 @@ faults! {
     TcbTdxComponent "tcb-tdx-component" "D6" ["tcb-status" "tcb"] [Collateral]
         "a TDX component of the quote reaches no level",
         |plan| plan.quote.body.tee_tcb_svn.iter_mut().skip(2).take(1).for_each(|svn| *svn = 0);
-    ModuleOutOfDate "module-out-of-date" "D6" ["tcb-status" "mrseam"] [Collateral]
+    ModuleOutOfDate "module-out-of-date" "D6" ["tcb-status"] [Collateral]
         "the TDX module is of an older version",
         |plan| plan.quote.body.tee_tcb_svn.iter_mut().take(1).for_each(|svn| *svn -= 2);
     ModuleUnknown "module-unknown" "D6" ["tcb-status" "mrseam" "tcb"] [Collateral]
@@ -190,7 +196,7 @@ faults! {
     Profiling "profiling" "D6" ["debug" "attributes"] []
         "a bit beside DEBUG that makes the TD untrusted is set",
         |plan| attribute(plan, 4);
-    Perfmon "perfmon" "D6" ["attributes"] [] "the TD uses performance counters",
+    Perfmon "perfmon" "D6" ["attributes"] [Policy] "the TD uses performance counters",
         |plan| attribute(plan, 63);
     SeptVe "sept-ve" "D6" ["attributes"] [] "the host can raise #VE by taking pages away",
         |plan| plan.quote.body.attributes = U64::new(plan.quote.body.attributes.get() & !(1 << 28));
@@ -202,6 +208,9 @@ faults! {
     XfamExtra "xfam-extra" "D6" ["xfam"] [Policy]
         "the TD may use more processor state than demanded",
         |plan| plan.quote.body.xfam = U64::new(plan.quote.body.xfam.get() | 1 << 15);
+    XfamUnknown "xfam-unknown" "D6" ["xfam"] []
+        "the TD may use processor state that no TD has",
+        |plan| plan.quote.body.xfam = U64::new(plan.quote.body.xfam.get() | 1 << 30);
     MrSeam "mr-seam" "D6" ["mrseam"] [Policy] "the TDX module is no known one",
         |plan| plan.quote.body.mr_seam = [0x5f; 48];
     MrSignerSeam "mr-signer-seam" "D6" ["mrseam"] [Collateral]
@@ -215,9 +224,9 @@ faults! {
         |plan| plan.quote.body.mr_config_id = [0; 48];
     MrConfigId "mr-config-id" "D15" ["host-data"] [HostData] "MRCONFIGID is of other initdata",
         |plan| plan.quote.body.mr_config_id = [0x41; 48];
-    MrOwner "mr-owner" "D6" ["mr-owner"] [] "MROWNER is set",
+    MrOwner "mr-owner" "D6" ["mr-owner"] [Policy] "MROWNER is set",
         |plan| plan.quote.body.mr_owner = [1; 48];
-    MrOwnerConfig "mr-owner-config" "D6" ["mr-owner"] [] "MROWNERCONFIG is set",
+    MrOwnerConfig "mr-owner-config" "D6" ["mr-owner"] [Policy] "MROWNERCONFIG is set",
         |plan| plan.quote.body.mr_owner_config = [1; 48];
     ServiceTd "service-td" "D6" ["service-td"] [] "a service TD is bound",
         @from |options| options.form = Form::V5Td15,
@@ -238,6 +247,12 @@ faults! {
     Rtmr3 "rtmr3" "D20" ["rtmr"] [EventLog]
         "RTMR3 was extended, and the log has no event for it",
         |plan| register(plan, 3);
+    RtmrReference "rtmr-reference" "D6" ["rtmr"] [Policy]
+        "registers and log agree, but are not of the expected boot",
+        |plan| plan.policy.rtmrs = [[0x77; 48]; 4];
+    LogMissing "event-log-missing" "D20" ["event-log"] [EventLog Policy]
+        "there is no event log, and the policy demands one",
+        |plan| plan.with_log = false;
     LogReordered "event-log-reordered" "D20" ["rtmr"] [EventLog]
         "two events of the log stand in the other order",
         |plan| plan.log.events.swap(2, 3);
@@ -257,7 +272,7 @@ faults! {
         };
     LogExtra "event-log-extra" "D20" ["rtmr"] [EventLog] "the log has an event too many",
         |plan| plan.log.events.push(Event::of_text(4, EFI_ACTION, b"extra"));
-    LogMissing "event-log-missing-event" "D20" ["rtmr"] [EventLog] "the log lacks its last event",
+    LogShort "event-log-short" "D20" ["rtmr"] [EventLog] "the log lacks its last event",
         |plan| { plan.log.events.pop(); };
     LogCount "event-log-count" "D20" ["event-log"] [EventLog]
         "an event claims more digests than there are",

@@ -8,7 +8,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use super::body::{
     Body, ECDSA_P256, EnclaveReport, Header, QE_VENDOR, TD10_LEN, TD15_LEN, TEE_TDX,
 };
-use super::collateral::{CollateralFile, QeIdentity, TcbInfo};
+use super::collateral::{CollateralFile, EVALUATION_NUMBER, QeIdentity, TcbInfo};
 use super::event_log::EventLog;
 use super::pck::PckPlatform;
 use super::quote::{Binding, QuotePlan};
@@ -46,6 +46,7 @@ pub struct Plan {
     pub(super) tcb_info_edit_signed: bool,
     pub(super) log: EventLog,
     pub(super) with_collateral: bool,
+    pub(super) with_log: bool,
     pub(super) policy: TdxPolicy,
 }
 
@@ -91,6 +92,8 @@ const COMPONENTS: [u8; 16] = [2, 2, 2, 2, 3, 1, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0];
 const FMSPC: [u8; 6] = [0x90, 0xc0, 0x6f, 0, 0, 0];
 /// Digest of the simulated TDX module.
 pub(super) const MR_SEAM: [u8; 48] = [0x5e; 48];
+/// Name of the platform's id among the keys.
+const PPID: &str = "ppid";
 const YEAR: u64 = 365;
 
 impl Plan {
@@ -103,7 +106,7 @@ impl Plan {
         let log = EventLog::good();
         let body = body(options, &log);
         let platform = PckPlatform {
-            ppid: keys.bytes("ppid"),
+            ppid: keys.bytes(PPID),
             components: COMPONENTS,
             pce_svn: PCE_SVN,
             pce_id: [0; 2],
@@ -182,7 +185,8 @@ impl Plan {
             platform,
             log,
             with_collateral: true,
-            policy: TdxPolicy::of(options, &body),
+            with_log: true,
+            policy: TdxPolicy::of(options, &body, keys),
             options: options.clone(),
         })
     }
@@ -204,9 +208,11 @@ impl Plan {
             file(Role::Quote, "quote.bin", self.quote.mint(&chain, keys)?),
             file(Role::Chain, "chain.pem", chain.into_bytes()),
             file(Role::Root, "root.pem", trusted.into_bytes()),
-            file(Role::EventLog, "event-log.bin", self.log.encode()?),
             file(Role::Policy, "policy.toml", self.policy.to_toml()?.into_bytes()),
         ];
+        if self.with_log {
+            files.push(file(Role::EventLog, "event-log.bin", self.log.encode()?));
+        }
         if self.with_collateral {
             let collateral = serde_json::to_vec(&self.collateral(&ca, &root, keys)?)?;
             files.push(file(Role::Collateral, "collateral.json", collateral));
@@ -346,13 +352,15 @@ fn quoting_enclave() -> EnclaveReport {
 
 impl TdxPolicy {
     /// The strictest policy that the plan's good evidence keeps.
-    fn of(options: &Options, body: &Body) -> Self {
+    fn of(options: &Options, body: &Body, keys: &Keys) -> Self {
         Self {
             measurement: options.mr_td,
             mr_config_id: options.mr_config_id,
             mr_seam: MR_SEAM,
             xfam: options.xfam,
             rtmrs: body.rtmrs,
+            platform: keys.bytes(PPID),
+            evaluation_number: EVALUATION_NUMBER,
         }
     }
 }
