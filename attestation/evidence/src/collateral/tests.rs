@@ -71,10 +71,8 @@ fn reads_the_services_answers_byte_for_byte() {
     let (info, identity) = (member(&file, "tcb_info"), member(&file, "qe_identity"));
     let (chain, pck_chain) =
         (member(&file, "tcb_info_issuer_chain"), member(&file, "pck_crl_issuer_chain"));
-    let tcb_info = format!(
-        "{{\"tcbInfo\":{info},\"signature\":\"{}\"}}",
-        member(&file, "tcb_info_signature")
-    );
+    let tcb_info =
+        format!("{{\"tcbInfo\":{info},\"signature\":\"{}\"}}", member(&file, "tcb_info_signature"));
     let qe_identity = format!(
         "{{ \"enclaveIdentity\":{identity}, \"signature\":\"{}\" }}\n",
         member(&file, "qe_identity_signature")

@@ -125,12 +125,7 @@ fn header_and_body_must_be_known_and_agree() {
     let refused = |pieces: Pieces| Quote::parse(&pieces.quote()).unwrap_err();
     let base = Pieces::default;
     assert!(Quote::parse(&base().quote()).is_ok());
-    let v5 = |body_type, bytes| Pieces {
-        version: 5,
-        body_type,
-        body: vec![7; bytes],
-        ..base()
-    };
+    let v5 = |body_type, bytes| Pieces { version: 5, body_type, body: vec![7; bytes], ..base() };
     for (body_type, bytes, kind) in
         [(2, 584, BodyKind::Td10), (3, 648, BodyKind::Td15), (4, 885, BodyKind::Td15Extended)]
     {
