@@ -53,6 +53,7 @@ mod signed;
 mod snp;
 pub mod tdx;
 mod verdict;
+mod vouch;
 
 pub use code::Code;
 pub use measurement::Measurement;

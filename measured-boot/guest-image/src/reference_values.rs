@@ -75,20 +75,12 @@ impl ReferenceValues {
     ) -> Result<Self, ReferenceValuesError> {
         let descriptions = [(Manifest::FILE, manifest), (SBOM_FILE, sbom)]
             .map(|(name, bytes)| (name.to_owned(), PartRecord::of(bytes)));
-        let mut snp: Vec<(VcpuType, SnpReferenceValues)> = Vec::new();
-        for model in VcpuType::ALL {
-            let alike = snp.iter_mut().find(|(first, _)| first.signature() == model.signature());
-            match alike {
-                Some((_, values)) => values.vcpu_types.push(model.name().to_owned()),
-                None => snp.push((*model, snp_values(image, *model)?)),
-            }
-        }
         Ok(Self {
             format: Self::FORMAT,
             kind: image.manifest.kind,
             parts: image.manifest.parts.clone(),
             descriptions: BTreeMap::from(descriptions),
-            snp: snp.into_iter().map(|(_, values)| values).collect(),
+            snp: launch_digests(image)?,
         })
     }
 
@@ -97,6 +89,21 @@ impl ReferenceValues {
     pub fn to_json(&self) -> String {
         format!("{:#}\n", serde_json::json!(self))
     }
+}
+
+/// The launch digests of an image for every CPU model.
+pub(crate) fn launch_digests(
+    image: &GuestImage,
+) -> Result<Vec<SnpReferenceValues>, ReferenceValuesError> {
+    let mut snp: Vec<(VcpuType, SnpReferenceValues)> = Vec::new();
+    for model in VcpuType::ALL {
+        let alike = snp.iter_mut().find(|(first, _)| first.signature() == model.signature());
+        match alike {
+            Some((_, values)) => values.vcpu_types.push(model.name().to_owned()),
+            None => snp.push((*model, snp_values(image, *model)?)),
+        }
+    }
+    Ok(snp.into_iter().map(|(_, values)| values).collect())
 }
 
 fn snp_values(

@@ -126,6 +126,46 @@ fn production_holds_the_agent_and_modules_only() {
     }
 }
 
+/// The claim of the two guest images that `cargo xtask` builds: a simulated guest runs production's
+/// agent to the byte, beside files that production does not have.
+#[test]
+fn the_built_images_hold_the_same_agent_and_kernel_modules() {
+    let Some(guest) = fixtures::built_images() else { return };
+    let read = |name: &str, kind| {
+        let image = GuestImage::read(&guest.join(name)).unwrap();
+        assert_eq!(image.manifest.kind, kind);
+        (unpack(&image.initramfs), image.manifest.parts)
+    };
+    let (production, parts) = read("production", KindName::Production);
+    let (mut simulated, simulated_parts) = read("sim", KindName::Simulated);
+
+    let device = simulated.remove("init").unwrap();
+    let agent = simulated.remove("casemate-agent").unwrap();
+    assert_eq!(Sha256::of(&agent), Sha256::of(&production["init"]), "the agents differ");
+    assert!(agent == production["init"]);
+    let modules = |files: &BTreeMap<String, Vec<u8>>, folder: &str| -> BTreeMap<_, _> {
+        let inside = files.iter().filter(|(path, _)| path.starts_with(folder));
+        inside.map(|(path, contents)| (path.clone(), Sha256::of(contents))).collect()
+    };
+    assert_eq!(modules(&production, "lib/modules/"), modules(&simulated, "lib/modules/"));
+    let extra = modules(&simulated, "lib/modules-sim/");
+    let all = modules(&simulated, "lib/");
+    assert_eq!(simulated.len(), all.len(), "a file in another place");
+    assert_eq!(all.len(), extra.len() + modules(&production, "lib/").len());
+    for part in [Manifest::CMDLINE, Manifest::CMDLINE_SMP, Manifest::FIRMWARE, Manifest::KERNEL] {
+        assert_eq!(parts[part], simulated_parts[part], "{part}");
+    }
+
+    // No software TEE is compiled into the agent: the port to it has a name that only the device
+    // knows.
+    let knows = |program: &[u8]| program.windows(PSP_PORT.len()).any(|window| window == PSP_PORT);
+    assert!(knows(&device), "the device no longer has this name in it: choose another");
+    assert!(!knows(&agent));
+}
+
+/// The virtio-serial port between the device of the software TEE and the software PSP.
+const PSP_PORT: &[u8] = b"casemate.psp";
+
 /// Each listed file is there, each there is listed, and the network's driver stands behind what it
 /// needs.
 fn check_load_order(order: &[u8], files: &BTreeMap<String, Vec<u8>>) {

@@ -93,7 +93,7 @@ pub(crate) enum GuestImageCommand {
     Lock(LockArgs),
     /// Print the bill of materials of a guest image, CycloneDX
     Sbom(SbomArgs),
-    /// Compare the files of a guest image with its manifest and reference values
+    /// Compare the files of a guest image with its manifest, reference values and ID blocks
     Verify(VerifyArgs),
 }
 
@@ -161,6 +161,12 @@ pub(crate) struct VerifyArgs {
     /// Public key of whoever signed the reference values, PEM
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
+    /// Fail unless each ID block binds this guest policy
+    #[arg(long, value_name = "HEX", default_value = "0x30000", value_parser = id_block::word)]
+    pub(crate) policy: u64,
+    /// Fail unless this key signed each ID block: the id_key_digest that `idblock create` prints
+    #[arg(long, value_name = "HEX", value_parser = id_block::bytes::<48>)]
+    pub(crate) id_key_digest: Option<[u8; 48]>,
 }
 
 #[derive(Debug, Subcommand)]

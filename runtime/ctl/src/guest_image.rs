@@ -5,6 +5,8 @@ use std::path::Path;
 
 use casemate_guest_image::BuildInputs;
 use casemate_guest_image::Crate;
+use casemate_guest_image::IdBlockDemand;
+use casemate_guest_image::IdBlockProblem;
 use casemate_guest_image::Kind;
 use casemate_guest_image::KindName;
 use casemate_guest_image::ReferenceValues;
@@ -13,6 +15,8 @@ use casemate_guest_image::inputs;
 use casemate_guest_image::inputs::FetchError;
 use casemate_guest_image::inputs::Lock;
 use casemate_guest_image::signature;
+use casemate_launch_digest::id_block::KeyDigest;
+use casemate_launch_digest::snp::GuestPolicy;
 use ring::rand::SystemRandom;
 use zeroize::Zeroizing;
 
@@ -133,21 +137,74 @@ fn next_step(error: &FetchError) -> &'static str {
     }
 }
 
-/// Compares a guest image with its manifest and its reference values, and checks their signature if a
-/// key is given.
+/// Compares a guest image with its manifest, its reference values and its ID blocks, and checks the
+/// values' signature if a key is given.
 pub(crate) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     demand_whole(&args.dir)?;
     demand_values(&args.dir)?;
     let mut text =
         "every part is as the manifest says, and so are the reference values\n".to_owned();
     if let Some(key) = &args.key {
-        let values = file::read(&args.dir.join(ReferenceValues::FILE), ReferenceValues::MAX_SIZE)?;
-        let found = file::read(&args.dir.join(ReferenceValues::SIGNATURE), MAX_KEY_FILE)?;
-        signature::verify(&file::read(key, MAX_KEY_FILE)?, &values, &found)
-            .map_err(|error| Failure::new("guest-image", error, DO_NOT_ACCEPT))?;
+        demand_signature(&args.dir, key)?;
         text.push_str("the reference values are signed by this key\n");
     }
+    text.push_str(&id_blocks(args)?);
     file::write(None, &text)
+}
+
+fn demand_signature(folder: &Path, key: &Path) -> Result<(), Failure> {
+    let path = folder.join(ReferenceValues::SIGNATURE);
+    if !path.exists() {
+        return Err(Failure::new(
+            "guest-image.unsigned",
+            format_args!("{} is missing: nobody signed the reference values", path.display()),
+            "copy it from the release bundle, or sign: casemate guest-image build --sign-key",
+        ));
+    }
+    let values = file::read(&folder.join(ReferenceValues::FILE), ReferenceValues::MAX_SIZE)?;
+    let found = file::read(&path, MAX_KEY_FILE)?;
+    signature::verify(&file::read(key, MAX_KEY_FILE)?, &values, &found)
+        .map_err(|error| Failure::new("guest-image.signature", error, DO_NOT_ACCEPT))
+}
+
+/// Judges the ID blocks and says what they bind.
+fn id_blocks(args: &VerifyArgs) -> Result<String, Failure> {
+    let policy = GuestPolicy::from_bits(args.policy)
+        .map_err(|error| Failure::new("id-block", error, "give a policy with bit 17 set"))?;
+    let demand = IdBlockDemand { policy, id_key: args.id_key_digest.map(KeyDigest) };
+    let bound = casemate_guest_image::verify_id_blocks(&args.dir, &demand).map_err(|problem| {
+        let (code, next) = advice(&problem);
+        Failure::new(code, chain(&problem), next)
+    })?;
+    Ok(bound.iter().fold(String::new(), |text, launch| {
+        let (block, auth) = (launch.identity.block(), launch.identity.auth());
+        let (vcpus, models) = (launch.vcpus, launch.vcpu_types.join(" "));
+        let (policy, key) = (block.policy.bits(), auth.id_key().digest());
+        format!("{text}id-block-{vcpus}.bin binds {models}, policy {policy:#x}, by key {key}\n")
+    }))
+}
+
+fn advice(problem: &IdBlockProblem) -> (&'static str, &'static str) {
+    const AGAIN: &str = "make both files again: casemate idblock create";
+    match problem {
+        IdBlockProblem::Half { .. } => {
+            ("id-block.missing", "copy the missing file, or remove the other one")
+        }
+        IdBlockProblem::Signature { .. } => ("id-block.signature", AGAIN),
+        IdBlockProblem::Digest { .. } => (
+            "id-block.digest",
+            "make both files again for a digest of reference-values.json: casemate idblock create",
+        ),
+        IdBlockProblem::Policy { .. } => (
+            "id-block.policy",
+            "give the policy that is meant: --policy; or make both files again for this one",
+        ),
+        IdBlockProblem::Key { .. } => {
+            ("id-block.key", "do not launch with it, unless that key is yours too")
+        }
+        IdBlockProblem::Block { .. } | IdBlockProblem::Auth { .. } => ("id-block", AGAIN),
+        _ => ("guest-image", "build the guest image again: casemate guest-image build"),
+    }
 }
 
 fn demand_values(folder: &Path) -> Result<(), Failure> {
