@@ -467,3 +467,74 @@ fn quotes_are_judged() {
 fn path_text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
+
+/// A P-384 key as `openssl genpkey` and `openssl pkey -pubout` write it.
+fn signing_key() -> (String, String) {
+    use ring::signature::ECDSA_P384_SHA384_ASN1_SIGNING;
+    use ring::signature::EcdsaKeyPair;
+    use ring::signature::KeyPair as _;
+    let (random, algorithm) = (ring::rand::SystemRandom::new(), &ECDSA_P384_SHA384_ASN1_SIGNING);
+    let der = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(algorithm, der.as_ref(), &random).unwrap();
+    let head = hex::decode("3076301006072a8648ce3d020106052b81040022036200").unwrap();
+    let public = [head.as_slice(), pair.public_key().as_ref()].concat();
+    let pem = |label, der: &[u8]| {
+        pem_rfc7468::encode_string(label, pem_rfc7468::LineEnding::LF, der).unwrap()
+    };
+    (pem("PRIVATE KEY", der.as_ref()), pem("PUBLIC KEY", &public))
+}
+
+#[test]
+fn reference_values_of_a_guest_image_and_its_signatures_are_a_bundles() {
+    use casemate_guest_image::ReferenceValues;
+    let desk = Desk::new();
+    let image = ReferenceValues {
+        format: ReferenceValues::FORMAT,
+        kind: casemate_guest_image::KindName::Production,
+        parts: std::collections::BTreeMap::new(),
+        descriptions: std::collections::BTreeMap::new(),
+        snp: vec![casemate_guest_image::SnpReferenceValues {
+            vcpu_types: vec!["EPYC-v4".into()],
+            guest_features: 1,
+            launch_digests: vec!["00".repeat(48), desk.measurement.clone()],
+        }],
+    };
+    let image: Value = serde_json::from_str(&image.to_json()).unwrap();
+    let bundle = serde_json::json!({
+        "format": 1, "name": "test", "version": 3, "expires": "2026-06-01T00:00:00Z",
+        "images": [image],
+    })
+    .to_string();
+    let (private, public) = signing_key();
+    let random = ring::rand::SystemRandom::new();
+    let signature =
+        casemate_guest_image::signature::sign(private.as_bytes(), bundle.as_bytes(), &random);
+    desk.write("bundle.json", bundle.as_bytes());
+    desk.write("bundle.sig", &signature.unwrap());
+    let policy = |reference: &str, min_version: u32| {
+        let text = format!(
+            "[snp]\nwhere = \"any-genuine-chip\"\nmeasurement = {{ reference = \"{reference}\" }}\n\
+             host-data = \"{}\"\n[reference-values]\nbundle = \"bundle.json\"\n\
+             signatures = [\"bundle.sig\"]\nkeys = ['''{public}''']\nthreshold = 1\n\
+             min-version = {min_version}\n",
+            "ef".repeat(32)
+        );
+        desk.write("policy.toml", text.as_bytes())
+    };
+    let path = policy("snp_launch_measurement", 3);
+    // Without --measurement: the policy alone says what should run.
+    let args = desk.args(&["--policy", &path]);
+    let at = args.iter().position(|arg| *arg == "--measurement").unwrap();
+    let args = [&args[..at], &args[at + 2..]].concat();
+    assert_eq!(json(&args).0, AFFIRMING);
+    for (args, needle) in [
+        (vec![policy("snp_launch_measurement", 4)], "version 3"),
+        (vec![policy("other", 3)], "other"),
+    ] {
+        let line = unusable(&desk.args(&["--policy", &args[0]]));
+        assert!(line.contains(needle), "{line}");
+    }
+    let path = policy("snp_launch_measurement", 3);
+    desk.write("bundle.json", bundle.replace("\"version\":3", "\"version\":4").as_bytes());
+    assert!(unusable(&desk.args(&["--policy", &path])).contains("0 of the signers"));
+}

@@ -97,7 +97,6 @@ pub struct ProductName(pub Product);
 /// Demands on the policy that the guest was launched with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[expect(missing_docs, reason = "named and documented as in GuestRequirements")]
 pub struct GuestRules {
     pub forbid_smt: bool,
     pub require_single_socket: bool,
@@ -111,7 +110,6 @@ pub struct GuestRules {
 /// Demands on the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[expect(missing_docs, reason = "named and documented as in PlatformRequirements")]
 pub struct PlatformRules {
     pub require_alias_check: Option<bool>,
     pub require_ciphertext_hiding: bool,
@@ -127,7 +125,6 @@ pub struct PlatformRules {
 /// Demands on the identity block.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[expect(missing_docs, reason = "named and documented as in IdBlockRequirements")]
 pub struct IdBlockRules {
     pub family_id: Option<OneOf<Bytes<16>>>,
     pub image_id: Option<OneOf<Bytes<16>>>,
@@ -162,7 +159,6 @@ pub struct Grace {
 /// A floor for each part of a TCB; a part that is absent may have any version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "named and documented as in TcbVersion")]
 pub struct Floor {
     pub fmc: Option<AtLeast<u8>>,
     pub bootloader: Option<AtLeast<u8>>,
