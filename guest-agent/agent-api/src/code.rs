@@ -128,6 +128,10 @@ codes! {
     GuestFull = "guest.full", next: "give the pod more memory";
     /// An earlier failure in the guest could not be undone.
     GuestPoisoned = "guest.poisoned", next: "delete the pod and create it again";
+    /// The guest's clock is before its image was made and cannot be set.
+    GuestClock = "guest.clock", next: "set the node's clock; if it is right, treat the node as hostile or broken";
+    /// The guest has a device that it does not use and cannot turn off.
+    GuestDevice = "guest.device", next: "look at the VMM's command line on the node: only the shim may add devices";
     /// The image pull goes on; ask again.
     PullInProgress = "pull.in-progress", next: "no action: kubelet asks again";
     /// A container could not be created or started inside the guest.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From the first instruction of PID 1 to the verdict on the initdata.
 
+pub(crate) mod clock;
 mod command_line;
+mod devices;
 mod documents;
 mod initdata_device;
 mod modules;
@@ -23,7 +25,9 @@ pub(crate) fn prepare() -> Result<SourceKind, BootError> {
     mounts::mount_all()?;
     crate::log::start();
     mounts::harden();
+    clock::raise_to_floor(Path::new("/proc/version"))?;
     modules::load_all(Path::new("/lib/modules"))?;
+    devices::settle(Path::new("/sys"))?;
     modules::close_kernel(Path::new("/proc/sys/kernel"))?;
     let source = command_line::read(Path::new("/proc/cmdline"))?;
     match source {
@@ -53,6 +57,10 @@ pub(crate) enum BootError {
     #[error(transparent)]
     Module(#[from] modules::ModuleError),
     #[error(transparent)]
+    Clock(#[from] clock::ClockError),
+    #[error(transparent)]
+    Devices(#[from] devices::DevicesError),
+    #[error(transparent)]
     CommandLine(#[from] command_line::CommandLineError),
     #[error(transparent)]
     Device(#[from] initdata_device::DeviceError),
@@ -67,6 +75,8 @@ impl BootError {
             Self::Root { .. } | Self::Mount(_) | Self::Module(_) | Self::CommandLine(_) => {
                 Code::Internal
             }
+            Self::Clock(_) => Code::GuestClock,
+            Self::Devices(_) => Code::GuestDevice,
             Self::Device(error) => error.code(),
             Self::SelfCheck(error) => error.code(),
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use casemate_agent_api::ApiError;
@@ -20,6 +21,7 @@ use casemate_image_pull::PinnedReference;
 use casemate_image_pull::PullRequest;
 use casemate_image_pull::Puller;
 use casemate_image_pull::Settings;
+use casemate_kbs_client::ClientError;
 use casemate_kbs_client::Endpoint;
 use casemate_kbs_client::Session;
 use casemate_kbs_protocol::ResourceUri;
@@ -33,6 +35,7 @@ use crate::backend::PullProgress;
 use crate::backend::PulledImage;
 use crate::boot::Launch;
 use crate::boot::chain;
+use crate::boot::clock;
 use crate::evidence::TeeEvidence;
 use crate::resolver::GuestResolver;
 
@@ -74,12 +77,26 @@ impl Attest for Broker {
                 Err(error) if error.is_transient() => {
                     tracing::warn!(error = chain(&error), "broker does not answer; trying again");
                 }
-                result => return result.map_err(|e| ApiError::new(e.code(), chain(&e))),
+                result => return self.attested(result),
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        self.session.attest().await.map_err(|e| ApiError::new(e.code(), chain(&e)))
+        let result = self.session.attest().await;
+        self.attested(result)
+    }
+}
+
+impl Broker {
+    /// E9: what follows, the registries' certificates among it, is judged at the owner's time if the
+    /// host's is before it.
+    fn attested(&self, result: Result<(), ClientError>) -> Result<(), ApiError> {
+        result.map_err(|error| ApiError::new(error.code(), chain(&error)))?;
+        let known = self.session.attested_at().and_then(|time| {
+            time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
+        });
+        let Some(known) = known else { return Ok(()) };
+        clock::raise(known).map_err(|error| ApiError::new(Code::GuestClock, chain(&error)))
     }
 }
 
