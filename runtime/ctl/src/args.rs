@@ -102,6 +102,9 @@ pub(crate) struct BuildArgs {
     /// What the image is for
     #[arg(long, value_name = "KIND", default_value = "production")]
     pub(crate) kind: GuestKind,
+    /// The TEE that it is for; kind sim is one of snp
+    #[arg(long, value_name = "TEE", default_value = "snp")]
+    pub(crate) tee: Tee,
     /// The guest agent, a static program
     #[arg(long, value_name = "FILE")]
     pub(crate) agent: PathBuf,
@@ -129,6 +132,9 @@ pub(crate) struct BuildArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct LockArgs {
+    /// The TEE that the firmware is for
+    #[arg(long, value_name = "TEE", default_value = "snp")]
+    pub(crate) tee: Tee,
     /// Directory that the packages are fetched into
     #[arg(long, value_name = "DIR")]
     pub(crate) inputs: PathBuf,

@@ -7,6 +7,7 @@ use casemate_guest_image::BuildInputs;
 use casemate_guest_image::Crate;
 use casemate_guest_image::IdBlockDemand;
 use casemate_guest_image::IdBlockProblem;
+use casemate_guest_image::ImageTee;
 use casemate_guest_image::Kind;
 use casemate_guest_image::KindName;
 use casemate_guest_image::ReferenceValues;
@@ -24,6 +25,7 @@ use crate::args::BuildArgs;
 use crate::args::GuestKind;
 use crate::args::LockArgs;
 use crate::args::SbomArgs;
+use crate::args::Tee;
 use crate::args::VerifyArgs;
 use crate::failure::Failure;
 use crate::failure::chain;
@@ -31,13 +33,21 @@ use crate::file;
 
 /// Builds a guest image and prints the digests of its parts.
 pub(crate) fn build(args: &BuildArgs) -> Result<(), Failure> {
+    let failed = |error| Failure::new("guest-image", chain(&error), next_step(&error));
+    let tee = image_tee(args.tee);
     let lock = match &args.lock {
         Some(path) => Lock::read(path),
-        None => Lock::of_this_release(),
+        None => Lock::of_this_release(tee),
     };
-    let debian = lock
-        .and_then(|lock| inputs::prepare(&args.inputs, &lock))
-        .map_err(|error| Failure::new("guest-image", chain(&error), next_step(&error)))?;
+    let lock = lock.map_err(failed)?;
+    if lock.tee() != tee {
+        return Err(Failure::new(
+            "guest-image",
+            format_args!("the lock has firmware for {}, the image is for {tee}", lock.tee()),
+            "give the --tee of the lock, or another lock",
+        ));
+    }
+    let debian = inputs::prepare(&args.inputs, &lock).map_err(failed)?;
     let kind = match (args.kind, &args.sim_device) {
         (GuestKind::Sim, Some(device)) => Kind::Simulated { device },
         (GuestKind::Production, None) => Kind::Production,
@@ -117,9 +127,16 @@ pub(crate) fn sbom(args: &SbomArgs) -> Result<(), Failure> {
 
 /// Fetches the newest packages and writes the lock that names them.
 pub(crate) fn lock(args: &LockArgs) -> Result<(), Failure> {
-    let lock = inputs::lock_newest(&args.inputs)
+    let lock = inputs::lock_newest(&args.inputs, image_tee(args.tee))
         .map_err(|error| Failure::new("guest-image", chain(&error), next_step(&error)))?;
     file::write(args.out.as_deref(), &lock.to_json())
+}
+
+const fn image_tee(tee: Tee) -> ImageTee {
+    match tee {
+        Tee::Snp => ImageTee::Snp,
+        Tee::Tdx => ImageTee::Tdx,
+    }
 }
 
 fn next_step(error: &FetchError) -> &'static str {

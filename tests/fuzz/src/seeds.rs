@@ -45,6 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     seed("id_block", &alone.auth().signature().to_bytes())?;
     seed("mux", b"CASEMUX\n\x01\0\x01\0\x01\0\0\0\0\0\0\0")?;
     seed("image_reference", b"registry.example:5000/team/app:1.2")?;
+    seed("guest_reports", &event_log())?;
     seed("kbs_messages", b"kbs:///default/key/1")?;
     seed("kbs_messages", br#"{"nonce":"bm9uY2U=","extra-params":{}}"#)?;
 
@@ -67,6 +68,20 @@ fn seed(target: &str, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(&folder)?;
     let number = fs::read_dir(&folder)?.count();
     fs::write(folder.join(format!("seed-{number}")), bytes)
+}
+
+/// The start of a CCEL: the event that states SHA-384, one event of one digest, and unused bytes.
+fn event_log() -> Vec<u8> {
+    let mut log = vec![1, 0, 0, 0, 3, 0, 0, 0];
+    log.extend([0; 20]);
+    log.extend([33, 0, 0, 0]);
+    log.extend(b"Spec ID Event03\0");
+    log.extend([0, 0, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 12, 0, 48, 0, 0]);
+    log.extend([1, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 12, 0]);
+    log.extend([0x5a; 48]);
+    log.extend([4, 0, 0, 0, 0, 0, 0, 0]);
+    log.extend([0xff; 16]);
+    log
 }
 
 fn plan(tee: Tee) -> IgvmPlan<'static> {
