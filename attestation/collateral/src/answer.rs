@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn chains_come_url_encoded() {
-        let chain = read(&Item::IntelRootCrl, b"", Some("-----BEGIN%20X%0Aa%2Bb+c%3D")).issuer_chain;
+        let chain =
+            read(&Item::IntelRootCrl, b"", Some("-----BEGIN%20X%0Aa%2Bb+c%3D")).issuer_chain;
         assert_eq!(chain.unwrap(), "-----BEGIN X\na+b+c=");
     }
 

@@ -92,8 +92,9 @@ impl Cache {
     pub(crate) fn state(&self) -> Result<State, CacheError> {
         let path = self.dir.join(STATE);
         match read_capped(&path, MAX_STATE_BYTES)? {
-            Some(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|source| CacheError::State { path, source }),
+            Some(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|source| CacheError::State { path, source })
+            }
             None => Ok(State::default()),
         }
     }

@@ -130,7 +130,9 @@ impl Endpoints {
                     tcb.microcode
                 )
             }
-            Item::AmdChain { product, signs } => format!("/{}/v1/{product}/cert_chain", signs.name()),
+            Item::AmdChain { product, signs } => {
+                format!("/{}/v1/{product}/cert_chain", signs.name())
+            }
             Item::AmdCrl { product, signs } => format!("/{}/v1/{product}/crl", signs.name()),
             Item::TcbInfo { fmspc, update } => format!(
                 "/tdx/certification/v4/tcb?fmspc={}&update={}",
@@ -227,10 +229,7 @@ mod tests {
                 "pck-crl-platform",
                 "https://api.trustedservices.intel.com/sgx/certification/v4/pckcrl?ca=platform&encoding=der",
             ),
-            (
-                "intel-root-crl",
-                "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der",
-            ),
+            ("intel-root-crl", "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"),
         ] {
             assert_eq!(url(&vendors, name), asked);
         }
@@ -239,8 +238,7 @@ mod tests {
     #[test]
     fn a_data_centres_service_has_the_same_paths_and_the_roots_list() {
         let pccs = Endpoint::new("https://pccs.example:8081/").unwrap();
-        let endpoints =
-            Endpoints { intel: IntelService::Pccs(pccs), ..Endpoints::default() };
+        let endpoints = Endpoints { intel: IntelService::Pccs(pccs), ..Endpoints::default() };
         let pck = "https://pccs.example:8081/sgx/certification/v4/pckcrl?ca=processor&encoding=der";
         assert_eq!(url(&endpoints, "pck-crl-processor"), pck);
         let root = "https://pccs.example:8081/sgx/certification/v4/rootcacrl";
@@ -258,10 +256,13 @@ mod tests {
         ] {
             assert_eq!(read(url).as_deref(), Ok(base));
         }
-        for url in ["http://host.example", "http://10.0.0.1", "http://localhost", "ftp://127.0.0.1"] {
+        for url in ["http://host.example", "http://10.0.0.1", "http://localhost", "ftp://127.0.0.1"]
+        {
             assert_eq!(read(url), Err(EndpointError::Scheme), "{url}");
         }
-        for url in ["", "host", "https://", "https://u@h", "https://u:p@h", "https://h/?q", "https://h/#f"] {
+        for url in
+            ["", "host", "https://", "https://u@h", "https://u:p@h", "https://h/?q", "https://h/#f"]
+        {
             assert_eq!(read(url), Err(EndpointError::Url), "{url}");
         }
     }

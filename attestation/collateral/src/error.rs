@@ -73,7 +73,9 @@ pub enum FetchError {
         product: Product,
     },
     /// The report does not say which chip made it.
-    #[error("the report withholds the id of its chip, so nobody can say which certificate it needs")]
+    #[error(
+        "the report withholds the id of its chip, so nobody can say which certificate it needs"
+    )]
     MaskedChip,
     /// The report is signed with a leased key, whose certificate only the provider has.
     #[error("the report is signed with a leased key, and its certificate did not come along")]

@@ -64,9 +64,9 @@ impl fmt::Display for Mark {
         let Some(Number(bytes)) = &self.number else {
             return write!(f, "made at {}", self.made);
         };
-        let small = bytes.iter().try_fold(0_u64, |number, byte| {
-            number.checked_mul(256)?.checked_add(u64::from(*byte))
-        });
+        let small = bytes
+            .iter()
+            .try_fold(0_u64, |number, byte| number.checked_mul(256)?.checked_add(u64::from(*byte)));
         match small {
             Some(number) => write!(f, "number {number}"),
             None => write!(f, "number 0x{}", hex::encode(bytes)),

@@ -48,8 +48,8 @@ impl<'a> Leaf<'a> {
             SigningKey::Vlek => CertificateKind::Vlek,
             _ => CertificateKind::Vcek,
         };
-        let leaf = Certificate::parse(data)
-            .map_err(|source| CheckError::AmdCertificate { source })?;
+        let leaf =
+            Certificate::parse(data).map_err(|source| CheckError::AmdCertificate { source })?;
         if leaf.kind() != Some(kind) {
             return Err(CheckError::OtherKind);
         }

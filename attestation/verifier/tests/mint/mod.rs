@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A certificate authority of the test's own that mints reports: genuine formats, no genuine root.
-//! Used by the tests of the verifier and of the broker.
+//! Used by the tests of the verifier, of the broker and of collateral.
 
 #![allow(dead_code, unused_imports, reason = "no test program uses all of it")]
 
@@ -18,7 +18,7 @@ use ring::signature::RsaKeyPair;
 use rsa::pkcs8::EncodePrivateKey as _;
 use rsa::rand_core::OsRng;
 
-mod der;
+pub(crate) mod der;
 
 use der::Der;
 pub(crate) use der::pem;
@@ -157,13 +157,28 @@ impl Authority {
     /// A revocation list with further extensions, each critical or not, without content.
     pub(crate) fn crl_with(
         &self,
+        dates: (&str, &str),
+        revoked: &[u8],
+        more: &[(&str, bool)],
+    ) -> Vec<u8> {
+        self.list(5, dates, revoked, more)
+    }
+
+    /// A revocation list of another number.
+    pub(crate) fn crl_numbered(&self, number: u8, dates: (&str, &str)) -> Vec<u8> {
+        self.list(number, dates, &[], &[])
+    }
+
+    fn list(
+        &self,
+        number: u8,
         (this, next): (&str, &str),
         revoked: &[u8],
         more: &[(&str, bool)],
     ) -> Vec<u8> {
         let entry =
             |serial: &u8| der::sequence(&[der::integer(*serial), der::utc_time("250101000000Z")]);
-        let mut extensions = vec![der::extension("2.5.29.20", false, &der::integer(5))];
+        let mut extensions = vec![der::extension("2.5.29.20", false, &der::integer(number))];
         extensions.extend(more.iter().map(|(id, critical)| der::extension(id, *critical, &[])));
         let mut parts = vec![
             der::integer(1),
