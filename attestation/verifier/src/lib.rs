@@ -42,6 +42,7 @@
 //! - A verdict has a line for each thing that was looked at, and one for each that was not.
 //! - An empty set of reference values accepts nothing; no set leaves the verdict unbound.
 
+pub mod az_vtpm;
 mod code;
 mod measurement;
 mod moment;

@@ -116,6 +116,13 @@ impl Root {
         fingerprint
     }
 
+    /// Its certificates, DER: the ARK, then those configured with it.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<Vec<u8>> {
+        let own = std::iter::once(&self.ark).chain(&self.intermediates);
+        own.map(|certificate| certificate.der().to_vec()).collect()
+    }
+
     pub(crate) fn ark(&self) -> &Certificate {
         &self.ark
     }

@@ -35,7 +35,10 @@ pub struct Verdict {
     root: Option<String>,
     status: Status,
     vector: TrustVector,
-    accepted: Option<Accepted>,
+    /// The trust claim that each line moves, in step with `lines`.
+    affects: Vec<Dimension>,
+    /// The guest as it is accepted if the status says so.
+    accepted: Accepted,
 }
 
 /// One claim of the evidence and what a rule says to it.
@@ -146,7 +149,7 @@ impl Verdict {
     /// The guest, if the verdict is [`Status::Affirming`].
     #[must_use]
     pub fn accepted(&self) -> Option<&Accepted> {
-        self.accepted.as_ref()
+        (self.status == Status::Affirming).then_some(&self.accepted)
     }
 
     /// Every line, in the order of the checks.

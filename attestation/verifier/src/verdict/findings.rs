@@ -50,12 +50,26 @@ impl Findings {
     ) -> Verdict {
         let status = self.status(root.is_some());
         let vector = TrustVector::of(self.affects.iter().copied().zip(&self.lines));
-        let accepted = root.clone().filter(|_| status == Status::Affirming).map(|root| Accepted {
-            root,
-            measurement,
-            guest,
-        });
-        Verdict { lines: self.lines, root, status, vector, accepted }
+        let (lines, affects) = (self.lines, self.affects);
+        let accepted = Accepted { root: root.clone().unwrap_or_default(), measurement, guest };
+        Verdict { lines, affects, root, status, vector, accepted }
+    }
+
+    /// Opens a verdict again, for evidence that holds other evidence: lines of code `from` now
+    /// speak of `rule`.
+    pub(crate) fn reopen(
+        verdict: Verdict,
+        from: Code,
+        rule: &Rule,
+    ) -> (Self, Option<String>, Accepted) {
+        let Verdict { mut lines, mut affects, root, accepted, .. } = verdict;
+        for (line, affects) in lines.iter_mut().zip(&mut affects) {
+            if line.code == from {
+                (line.claim, line.code, line.rule) = (rule.claim, rule.code, rule.text);
+                *affects = rule.affects;
+            }
+        }
+        (Self { lines, affects }, root, accepted)
     }
 
     fn status(&self, rooted: bool) -> Status {

@@ -2,6 +2,8 @@
 //! A certificate authority of the test's own that mints reports: genuine formats, no genuine root.
 //! Used by the tests of the verifier and of the broker.
 
+#![allow(dead_code, unused_imports, reason = "no test program uses all of it")]
+
 use std::sync::LazyLock;
 
 use casemate_evidence::snp::CertificateKind;
@@ -19,6 +21,7 @@ use rsa::rand_core::OsRng;
 mod der;
 
 use der::Der;
+pub(crate) use der::pem;
 
 /// A chain ARK, ASK, VCEK and the VCEK's private key.
 pub(crate) struct Authority {
@@ -27,6 +30,7 @@ pub(crate) struct Authority {
     pub(crate) vcek: Vec<u8>,
     key: EcdsaKeyPair,
     first: usize,
+    ark_subject: &'static str,
 }
 
 /// What the certificates say.
@@ -137,12 +141,42 @@ impl Authority {
             &extensions,
             ask_key,
         );
-        Self { ark, ask, vcek, key, first }
+        Self { ark, ask, vcek, key, first, ark_subject: names.ark_subject }
     }
 
     /// The root's bundle as an owner adds it.
     pub(crate) fn ark_pem(&self) -> String {
-        der::pem(&self.ark)
+        der::pem("CERTIFICATE", &self.ark)
+    }
+
+    /// A revocation list of the ARK, number 5.
+    pub(crate) fn crl(&self, dates: (&str, &str), revoked: &[u8]) -> Vec<u8> {
+        self.crl_with(dates, revoked, &[])
+    }
+
+    /// A revocation list with further extensions, each critical or not, without content.
+    pub(crate) fn crl_with(
+        &self,
+        (this, next): (&str, &str),
+        revoked: &[u8],
+        more: &[(&str, bool)],
+    ) -> Vec<u8> {
+        let entry =
+            |serial: &u8| der::sequence(&[der::integer(*serial), der::utc_time("250101000000Z")]);
+        let mut extensions = vec![der::extension("2.5.29.20", false, &der::integer(5))];
+        extensions.extend(more.iter().map(|(id, critical)| der::extension(id, *critical, &[])));
+        let mut parts = vec![
+            der::integer(1),
+            pss(),
+            name(self.ark_subject),
+            der::utc_time(this),
+            der::utc_time(next),
+        ];
+        if !revoked.is_empty() {
+            parts.push(der::sequence(&revoked.iter().map(entry).collect::<Vec<_>>()));
+        }
+        parts.push(der::explicit(0, &der::sequence(&extensions)));
+        finish(der::sequence(&parts), &RSA[self.first])
     }
 
     /// Signs `report` in place.
