@@ -2,6 +2,13 @@
 //! Quotes of real machines with Intel's real collateral and the logs that came with them, each with
 //! the verdict of the default requirements.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail the test"
+)]
+
 use casemate_evidence::collateral::Collateral;
 use casemate_evidence::collateral::Parts;
 use casemate_evidence::event_log::EventLog;

@@ -2,6 +2,13 @@
 //! The same evidence for the crate `dcap-qvl`, an independent implementation: what it accepts has
 //! the status that it says, and what it refuses is refused here.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail the test"
+)]
+
 use casemate_evidence::collateral::Collateral;
 use casemate_evidence::tdx::Evidence;
 use casemate_evidence::tdx::Quote;
@@ -138,6 +145,8 @@ fn minted_quotes_have_the_same_status() {
         assert_eq!(theirs.is_some(), status == Status::Unbound, "{name}: {theirs:?} {value}");
         if let Some(theirs) = theirs {
             assert_eq!(theirs, value, "{name}");
+            let affirmed = world.verdict().status() == Status::Affirming;
+            assert_eq!(affirmed, theirs == "UpToDate", "{name}");
         }
     }
 }

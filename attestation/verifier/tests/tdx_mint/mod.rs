@@ -2,8 +2,6 @@
 //! Evidence of a simulated TDX platform with its whole PKI and collateral, each value a field, for
 //! what no real vector shows.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
-
 use casemate_evidence::collateral::Collateral;
 use casemate_evidence::collateral::Parts;
 use casemate_evidence::event_log::EventLog;
