@@ -76,7 +76,7 @@ impl Certificate {
     /// than [`MAX_CHAIN`].
     pub fn parse_chain(pem: &[u8]) -> Result<Vec<Self>, CertificateError> {
         let text = std::str::from_utf8(pem).map_err(|_| CertificateError::Pem)?;
-        let mut rest = text.trim_end_matches('\0').trim();
+        let mut rest = text.trim_end_matches('\0').trim_end_matches(LINE_ENDS);
         let mut certificates = Vec::new();
         while !rest.is_empty() {
             if certificates.len() == MAX_CHAIN {
@@ -90,7 +90,7 @@ impl Certificate {
                 return Err(CertificateError::Pem);
             }
             certificates.push(Self::parse(one.as_bytes())?);
-            rest = after.trim_start();
+            rest = after.trim_start_matches(LINE_ENDS);
         }
         if certificates.is_empty() {
             return Err(CertificateError::ChainLength);
@@ -331,6 +331,8 @@ fn public_key(spki: &SubjectPublicKeyInfoOwned) -> Result<[u8; 65], CertificateE
 }
 
 const PEM_LABEL: &str = "CERTIFICATE";
+/// What may stand between certificates.
+const LINE_ENDS: [char; 2] = ['\n', '\r'];
 const PEM_END: &str = "-----END CERTIFICATE-----";
 const UNCOMPRESSED: u8 = 4;
 
