@@ -43,6 +43,16 @@ pub(crate) fn digest_cost(steps: &Steps) -> anyhow::Result<()> {
     })
 }
 
+/// Measures what a verdict costs; optimised, as it is about signatures.
+pub(crate) fn verify_cost(steps: &Steps) -> anyhow::Result<()> {
+    steps.step("build the example verify_cost for release", || {
+        let mut build = cargo();
+        build.args(["build", "--locked", "--release", "-p", "casemate-verifier"]);
+        build.args(["--example", "verify_cost"]);
+        show(build)
+    })
+}
+
 /// The static guest programs and both guest images.
 pub(crate) fn guest_images(steps: &Steps) -> anyhow::Result<()> {
     steps.step("build the guest's programs (static)", || {
