@@ -152,6 +152,8 @@ fn every_output_tells_the_verdict_and_the_root() {
         assert!(page.contains(&format!("<tr id=\"{claim}\"")), "{claim}");
     }
     assert!(page.contains(&genoa.measurement) && page.contains("amd:genoa"));
+    // The published key of the ARK.
+    assert!(page.contains("429a69c9422aa258ee4d8db5fcda9c6470ef15f8cd5a9cebd6cbc7d90b863831"));
 }
 
 #[test]
