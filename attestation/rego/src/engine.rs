@@ -122,7 +122,9 @@ pub enum RegoError {
     #[error("the policy gives no {RULE}")]
     NoClaims,
     /// The claims are none.
-    #[error("the policy's trust claims have an unknown name or a number that is none of eight bits")]
+    #[error(
+        "the policy's trust claims have an unknown name or a number that is none of eight bits"
+    )]
     Claims {
         /// Why.
         #[source]

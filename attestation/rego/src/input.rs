@@ -20,8 +20,7 @@ pub fn snp_input(
     init_data: &Value,
 ) -> Result<Value, InputError> {
     genuine(verdict)?;
-    let (policy, tcb, platform) =
-        (report.policy(), report.reported_tcb(), report.platform_info());
+    let (policy, tcb, platform) = (report.policy(), report.reported_tcb(), report.platform_info());
     let (abi_major, abi_minor) = policy.abi();
     let claims = json!({
         "measurement": hex::encode(report.measurement()),

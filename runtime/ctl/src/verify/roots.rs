@@ -48,6 +48,18 @@ pub(crate) fn intel_and(added: &[Input]) -> Result<Vec<tdx::Root>, Failure> {
     Ok(roots)
 }
 
+/// SHA-256 of the public key of the root of this name, hexadecimal.
+pub(crate) fn amd_key(roots: &[Root], name: Option<&str>) -> Option<String> {
+    let root = roots.iter().find(|root| Some(root.kind().to_string().as_str()) == name)?;
+    Some(hex::encode(root.ark_fingerprint()))
+}
+
+/// As [`amd_key`], of roots for TDX.
+pub(crate) fn intel_key(roots: &[tdx::Root], name: Option<&str>) -> Option<String> {
+    let root = roots.iter().find(|root| Some(root.kind().to_string().as_str()) == name)?;
+    Some(hex::encode(root.fingerprint()))
+}
+
 /// A root of the caller's: AMD's if it is one of theirs, else simulated, under the name in its own
 /// certificate.
 fn add(bundle: &str) -> Result<Root, RootError> {

@@ -81,7 +81,14 @@ pub(crate) fn azure(
     let registers = az_vtpm::Requirements::default();
     let (roots, platform, at) = (prepared.roots, prepared.requirements, prepared.at);
     let verdict = az_vtpm::verify_snp(&evidence, &roots, &expected, &registers, &platform, at);
-    Ok(Judgement { kind: "SNP guest behind a vTPM", verdict, inputs: prepared.inputs, at })
+    let root_key = roots::amd_key(&roots, verdict.root());
+    Ok(Judgement {
+        kind: "SNP guest behind a vTPM",
+        verdict,
+        inputs: prepared.inputs,
+        root_key,
+        at,
+    })
 }
 
 fn judge(
@@ -95,7 +102,8 @@ fn judge(
         prepare(evidence, inputs, options, args)?;
     let expected = Expected { report_data, host_data: options.host_data.map(|data| data.0) };
     let verdict = verify(&evidence, &roots, &expected, &requirements, at);
-    Ok(Judgement { kind: "SNP report", verdict, inputs, at })
+    let root_key = roots::amd_key(&roots, verdict.root());
+    Ok(Judgement { kind: "SNP report", verdict, inputs, root_key, at })
 }
 
 /// Evidence with all that the options add, and by what it is judged.

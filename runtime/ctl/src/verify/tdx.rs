@@ -72,7 +72,8 @@ pub(crate) fn azure(
         &requirements,
         at,
     );
-    Ok(Judgement { kind: "TD behind a vTPM", verdict, inputs, at })
+    let root_key = roots::intel_key(&roots, verdict.root());
+    Ok(Judgement { kind: "TD behind a vTPM", verdict, inputs, root_key, at })
 }
 
 fn judge(
@@ -87,7 +88,8 @@ fn judge(
     let log = event_log.as_ref().or(evidence.event_log.as_ref());
     let expected = Expected { report_data, mr_config_id: options.mr_config_id.map(|id| id.0) };
     let verdict = verify(&evidence, &roots, collateral.as_ref(), log, &expected, &requirements, at);
-    Ok(Judgement { kind: "TDX quote", verdict, inputs, at })
+    let root_key = roots::intel_key(&roots, verdict.root());
+    Ok(Judgement { kind: "TDX quote", verdict, inputs, root_key, at })
 }
 
 /// By what a quote is judged.
