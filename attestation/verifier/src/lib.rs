@@ -80,6 +80,7 @@ pub use reference::MAX_BUNDLE_BYTES;
 pub use reference::PublicKey;
 pub use reference::PublicKeyError;
 pub use reference::SNP_LAUNCH;
+pub use reference::TDX_MRTD;
 pub use reference::Signers;
 pub use root::Root;
 pub use root::RootError;

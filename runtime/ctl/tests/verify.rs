@@ -500,6 +500,12 @@ fn reference_values_of_a_guest_image_and_its_signatures_are_a_bundles() {
             guest_features: 1,
             launch_digests: vec!["00".repeat(48), desk.measurement.clone()],
         }],
+        tdx: Some(casemate_guest_image::TdxReferenceValues {
+            mrtd: "01".repeat(48),
+            mrtd_two_pass: "02".repeat(48),
+            rtmrs: [("rtmr2".to_owned(), "03".repeat(48))].into(),
+            not_shown: [("rtmr0".to_owned(), "why".to_owned())].into(),
+        }),
     };
     let image: Value = serde_json::from_str(&image.to_json()).unwrap();
     let bundle = serde_json::json!({
