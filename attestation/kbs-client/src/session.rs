@@ -346,6 +346,7 @@ mod tests {
         Reply {
             status: StatusCode::from_u16(status).unwrap(),
             cookies: Vec::new(),
+            date: None,
             body: Zeroizing::new(serde_json::to_vec(&problem).unwrap()),
         }
     }

@@ -167,6 +167,7 @@ fn tdx_firmware_starts_the_kernel_once_its_keys_are_out() {
         table_address: 0,
         vcpus: NonZeroU16::MIN,
         acpi: None,
+        hardware: &[],
     };
     let boot = guest.boot(PATIENCE);
     let report = report(&boot);
