@@ -31,7 +31,9 @@ pub(crate) enum Scope {
 
 /// Sets up; what is there already is left alone.
 pub(crate) fn run(steps: &Steps, scope: Scope) -> anyhow::Result<()> {
-    let missing: Vec<&str> = PACKAGES.iter().copied().filter(|name| !is_installed(name)).collect();
+    let tests: &[&str] = if scope == Scope::Test { TEST_PACKAGES } else { &[] };
+    let wanted = PACKAGES.iter().chain(tests).copied();
+    let missing: Vec<&str> = wanted.filter(|name| !is_installed(name)).collect();
     if !missing.is_empty() {
         steps.step(&format!("install Debian packages: {}", missing.join(" ")), || {
             apt(&["update"])?;
@@ -181,6 +183,9 @@ const PACKAGES: &[&str] = &[
     "umoci",
     "zstd",
 ];
+
+/// A browser shows the page of `casemate verify --html`: 64 MB to fetch, 220 MB unpacked.
+const TEST_PACKAGES: &[&str] = &["chromium-headless-shell"];
 
 const UNPACKED: &[(&str, &str, &[&str])] = &[
     (

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Parsers of TEE evidence: SNP attestation reports, AMD's certificates, the certificate table of
-//! an extended report, and the evidence JSON of the KBS protocol. No I/O and no verdicts.
+//! Parsers of TEE evidence: SNP attestation reports, AMD's certificates and revocation lists, TDX
+//! quotes, Intel's certificates and collateral, event logs, Azure's paravisor reports and TPM quotes,
+//! and the evidence JSON of the KBS protocol. No I/O and no verdicts.
 //!
 //! # Who trusts whom
 //!
@@ -19,9 +20,17 @@
 //!
 //! # Invariants
 //!
-//! - A [`snp::Report`] keeps the signed bytes exactly as they came; every reserved byte is zero and
-//!   the version is one whose layout is known.
+//! - A [`snp::Report`] keeps its bytes exactly as they came, names every reserved field that is not
+//!   zero, and is of a version whose layout is known.
 //! - A [`snp::Certificate`] keeps its signed bytes exactly as they came.
+//! - A [`tdx::Quote`], an [`event_log::EventLog`] and each signed document of
+//!   [`collateral::Collateral`] keep their bytes exactly as they came; lengths inside them agree,
+//!   and nothing but padding follows them.
+//! - JSON that has a member twice is refused, at any depth.
 //! - JSON evidence whose typed form does not give back its raw bytes is refused.
 
+pub mod az_vtpm;
+pub mod collateral;
+pub mod event_log;
 pub mod snp;
+pub mod tdx;

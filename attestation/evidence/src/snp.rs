@@ -4,7 +4,9 @@
 
 mod certificate;
 mod certificate_table;
+mod crl;
 mod report;
+mod signed;
 mod tcb;
 mod wire;
 
@@ -16,7 +18,13 @@ pub use certificate::CertificateError;
 pub use certificate::MAX_CERTIFICATE_BYTES;
 pub use certificate::PublicKey;
 pub use certificate_table::CertificateKind;
+pub use certificate_table::MAX_TABLE_BYTES;
 pub use certificate_table::TableEntry;
+pub use certificate_table::TableError;
+pub use certificate_table::parse_table;
+pub use crl::Crl;
+pub use crl::CrlError;
+pub use crl::MAX_CRL_BYTES;
 pub use report::CpuId;
 pub use report::FirmwareVersion;
 pub use report::GuestPolicy;
@@ -25,6 +33,7 @@ pub use report::Product;
 pub use report::REPORT_BYTES;
 pub use report::Report;
 pub use report::ReportError;
+pub use report::Reserved;
 pub use report::SIGNED_BYTES;
 pub use report::SigningKey;
 pub use tcb::TcbVersion;

@@ -4,10 +4,11 @@
 //!
 //! # Who trusts whom
 //!
-//! The caller trusts the keys of its configured [`Root`]s and nothing else; certificates inside the
-//! evidence come from the host and count only as far as such a root signed them. There is no
-//! built-in root, no fallback and no "sample" kind: evidence of a software TEE passes only where
-//! its own root was configured, and the verdict then says `simulated:…`.
+//! The caller trusts the keys of the [`Root`]s that it passes and nothing else; certificates inside
+//! the evidence come from the host and count only as far as such a root signed them. AMD's roots are
+//! built in for callers that want them; there is no fallback and no "sample" kind: evidence of a
+//! software TEE passes only where its own root was configured, and the verdict then says
+//! `simulated:…`.
 //!
 //! # What a root's certificates look like
 //!
@@ -18,15 +19,16 @@
 //! # Example
 //!
 //! ```
-//! use casemate_verifier::{Expected, Requirements, verify};
-//! # fn run(json: &str, roots: &[casemate_verifier::Root]) -> Result<(), Box<dyn std::error::Error>> {
+//! use casemate_verifier::{Expected, Requirements, Root, verify};
+//! # fn run(json: &str) -> Result<(), Box<dyn std::error::Error>> {
 //! let evidence = casemate_evidence::snp::Evidence::from_json(json)?;
-//! let expected = Expected { report_data: [0; 64], host_data: None };
+//! let roots = Root::all_builtin()?;
+//! let expected = Expected { report_data: Some([0; 64]), host_data: None };
 //! let now = 1_795_000_000; // seconds since 1970
-//! let verdict = verify(&evidence, roots, &expected, &Requirements::default(), now);
-//! match verdict.accepted() {
-//!     Some(guest) => println!("{} under {}", guest.measurement, guest.root),
-//!     None => println!("refused: {}", verdict.first_refusal().unwrap_or("nothing was checked")),
+//! let verdict = verify(&evidence, &roots, &expected, &Requirements::default(), now);
+//! println!("{}", verdict.status());
+//! for line in verdict.reasons() {
+//!     println!("{}: {} is {}; not true: {}", line.code, line.claim, line.value, line.rule);
 //! }
 //! # Ok(())
 //! # }
@@ -34,26 +36,71 @@
 //!
 //! # Invariants
 //!
-//! - [`Verdict::accepted`] is `Some` only when no line is refused and a configured root signed the
-//!   report; there is no other way to make an [`Accepted`].
+//! - [`Verdict::accepted`] is `Some` only when no line is refused, a configured root signed the
+//!   evidence, and measurement and report_data were both compared with a reference; there is no
+//!   other way to make an [`Accepted`].
 //! - A verdict has a line for each thing that was looked at, and one for each that was not.
-//! - An empty set of reference values accepts nothing.
+//! - An empty set of reference values accepts nothing; no set leaves the verdict unbound.
 
-mod chain;
+pub mod az_vtpm;
+mod code;
 mod measurement;
+mod moment;
+mod policy;
+mod reference;
 mod root;
+mod signed;
 mod snp;
+pub mod tdx;
 mod verdict;
+mod vouch;
 
+pub use code::Code;
 pub use measurement::Measurement;
 pub use measurement::MeasurementError;
+pub use policy::AtLeast;
+pub use policy::Bound;
+pub use policy::Bytes;
+pub use policy::Finding;
+pub use policy::Moment;
+pub use policy::OneOf;
+pub use policy::Policy;
+pub use policy::PolicyError;
+pub use policy::ReferenceSource;
+pub use policy::ReferenceValues;
+pub use policy::SnpPolicy;
+pub use policy::SnpWhere;
+pub use policy::TdxPolicy;
+pub use policy::TdxWhere;
+pub use policy::Values;
+pub use policy::lint;
+pub use reference::Bundle;
+pub use reference::BundleError;
+pub use reference::MAX_BUNDLE_BYTES;
+pub use reference::PublicKey;
+pub use reference::PublicKeyError;
+pub use reference::SNP_LAUNCH;
+pub use reference::TDX_MRTD;
+pub use reference::Signers;
 pub use root::Root;
 pub use root::RootError;
 pub use root::RootKind;
+pub use snp::Chain;
 pub use snp::Expected;
+pub use snp::GuestRequirements;
+pub use snp::IdBlockRequirements;
+pub use snp::NoChain;
+pub use snp::PlatformRequirements;
 pub use snp::Requirements;
+pub use snp::TcbRequirements;
 pub use snp::verify;
 pub use verdict::Accepted;
+pub use verdict::Dimension;
+pub use verdict::Guest;
 pub use verdict::Line;
 pub use verdict::Outcome;
+pub use verdict::Rule;
+pub use verdict::Source;
+pub use verdict::Status;
+pub use verdict::TrustVector;
 pub use verdict::Verdict;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Roots of trust that an owner configured.
+//! Roots of trust: AMD's, built in, and those that an owner configured.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use casemate_evidence::snp::CertificateError;
 use casemate_evidence::snp::Product;
 use ring::digest;
 
-use crate::chain::is_signed_by;
+use crate::signed::is_signed_by;
 
 /// A root of trust: an ARK, and the signing keys below it that were configured with it.
 #[derive(Debug, Clone)]
@@ -33,6 +33,32 @@ pub enum RootKind {
 }
 
 impl Root {
+    /// AMD's root of a product line, with its ASK and ASVK, as built in: no file is needed for
+    /// genuine evidence.
+    ///
+    /// # Errors
+    ///
+    /// As [`Root::amd`], for a product line that is not built in.
+    pub fn builtin(product: Product) -> Result<Self, RootError> {
+        let bundle = match product {
+            Product::Milan => include_str!("../data/amd-milan.pem"),
+            Product::Genoa => include_str!("../data/amd-genoa.pem"),
+            Product::Turin => include_str!("../data/amd-turin.pem"),
+            _ => "",
+        };
+        Self::amd(product, bundle)
+    }
+
+    /// AMD's roots of every product line. Which lines are acceptable is for the requirements to
+    /// say.
+    ///
+    /// # Errors
+    ///
+    /// As [`Root::builtin`].
+    pub fn all_builtin() -> Result<Vec<Self>, RootError> {
+        Product::ALL.into_iter().map(Self::builtin).collect()
+    }
+
     /// AMD's root from a PEM bundle: the ARK and any of ASK and ASVK.
     ///
     /// # Errors
@@ -88,6 +114,13 @@ impl Root {
             *to = *from;
         }
         fingerprint
+    }
+
+    /// Its certificates, DER: the ARK, then those configured with it.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<Vec<u8>> {
+        let own = std::iter::once(&self.ark).chain(&self.intermediates);
+        own.map(|certificate| certificate.der().to_vec()).collect()
     }
 
     pub(crate) fn ark(&self) -> &Certificate {

@@ -15,6 +15,7 @@ use casemate_verifier::Measurement;
 use casemate_verifier::Requirements;
 use casemate_verifier::Root;
 use casemate_verifier::RootError;
+use casemate_verifier::TcbRequirements;
 use casemate_verifier::Verdict;
 use casemate_verifier::verify;
 use mint::Authority;
@@ -36,9 +37,9 @@ fn signed(authority: &Authority, mut report: Vec<u8>) -> Evidence {
 
 fn judge(evidence: &Evidence, root: &Authority) -> Verdict {
     let roots = [Root::simulated("test", &root.ark_pem()).unwrap()];
-    let expected = Expected { report_data: DATA, host_data: Some(HOST_DATA) };
+    let expected = Expected { report_data: Some(DATA), host_data: Some(HOST_DATA) };
     let rules = Requirements {
-        measurements: BTreeSet::from([Measurement(MEASUREMENT)]),
+        measurements: Some(BTreeSet::from([Measurement(MEASUREMENT)])),
         ..Requirements::default()
     };
     verify(evidence, &roots, &expected, &rules, NOW)
@@ -54,8 +55,8 @@ fn refusals_of(change: impl FnOnce(&mut [u8])) -> Vec<String> {
 }
 
 fn claims(verdict: &Verdict) -> Vec<String> {
-    assert_eq!(verdict.accepted().is_none(), verdict.refusals().count() > 0);
-    verdict.refusals().map(|line| line.claim.to_owned()).collect()
+    assert_eq!(verdict.accepted().is_none(), verdict.reasons().count() > 0);
+    verdict.reasons().map(|line| line.claim.to_owned()).collect()
 }
 
 #[test]
@@ -76,20 +77,10 @@ fn minted_evidence_is_refused_by_every_other_root() {
     assert_eq!(claims(&verdict), ["chain.root"]);
     assert_eq!(verdict.root(), None);
 
-    let amd: Vec<Root> = ["milan", "genoa", "turin"]
-        .into_iter()
-        .zip(Product::ALL)
-        .map(|(name, product)| {
-            let path = format!(
-                "{}/../../../shared/vectors/snp/trustee/{name}_ask_ark_asvk.pem",
-                env!("CARGO_MANIFEST_DIR")
-            );
-            Root::amd(product, &std::fs::read_to_string(path).unwrap()).unwrap()
-        })
-        .collect();
-    let expected = Expected { report_data: DATA, host_data: Some(HOST_DATA) };
+    let amd = Root::all_builtin().unwrap();
+    let expected = Expected { report_data: Some(DATA), host_data: Some(HOST_DATA) };
     let rules = Requirements {
-        measurements: BTreeSet::from([Measurement(MEASUREMENT)]),
+        measurements: Some(BTreeSet::from([Measurement(MEASUREMENT)])),
         ..Requirements::default()
     };
     assert_eq!(claims(&verify(&evidence, &amd, &expected, &rules, NOW)), ["chain.root"]);
@@ -177,9 +168,10 @@ fn each_rule_refuses_on_its_own() {
     assert_eq!(refusals_of(|r| r[0x1A0..0x1E0].fill(0)), ["chain.chip"]);
     assert_eq!(refusals_of(|r| r[0x189] = 0x01), ["chain.product"]); // a Milan CPU
     assert_eq!(refusals_of(|r| r[0x189] = 0x77), ["chain.product"]); // an unknown CPU
-    assert_eq!(refusals_of(|r| r[0x48] = 1 << 2), ["chain.root"]); // says VLEK
-    assert_eq!(refusals_of(|r| r[0x48] = 7 << 2), ["chain.root"]); // says unsigned
-    assert_eq!(refusals_of(|r| r[0x48] = 3 << 2), ["chain.root"]); // says nothing known
+    assert_eq!(refusals_of(|r| r[0x48] = 1 << 2), ["report.key-info"]); // says VLEK
+    assert_eq!(refusals_of(|r| r[0x48] = 7 << 2), ["report.key-info"]); // says unsigned
+    assert_eq!(refusals_of(|r| r[0x48] = 3 << 2), ["report.key-info"]); // says nothing known
+    assert_eq!(refusals_of(|r| r[0x48] = 1 << 1), ["report.chip-key"]); // says withheld
 }
 
 #[test]
@@ -191,11 +183,14 @@ fn a_rollback_between_committed_and_reported_is_seen() {
     let evidence = signed(&authority, bytes);
     let roots = [Root::simulated("test", &authority.ark_pem()).unwrap()];
     let rules = Requirements {
-        measurements: BTreeSet::from([Measurement(MEASUREMENT)]),
-        tcb_floor: Some(evidence.report.reported_tcb()),
+        measurements: Some(BTreeSet::from([Measurement(MEASUREMENT)])),
+        tcb: TcbRequirements {
+            floor: Some(evidence.report.reported_tcb()),
+            ..TcbRequirements::default()
+        },
         ..Requirements::default()
     };
-    let expected = Expected { report_data: DATA, host_data: Some(HOST_DATA) };
+    let expected = Expected { report_data: Some(DATA), host_data: Some(HOST_DATA) };
     assert_eq!(claims(&verify(&evidence, &roots, &expected, &rules, NOW)), ["tcb.committed"]);
 }
 
@@ -219,11 +214,11 @@ fn an_accepted_lease_passes() {
 
     let roots = [Root::simulated("test", &authority.ark_pem()).unwrap()];
     let rules = Requirements {
-        measurements: BTreeSet::from([Measurement(MEASUREMENT)]),
+        measurements: Some(BTreeSet::from([Measurement(MEASUREMENT)])),
         vlek_providers: BTreeSet::from(["cloud.example".to_owned()]),
         ..Requirements::default()
     };
-    let expected = Expected { report_data: DATA, host_data: Some(HOST_DATA) };
+    let expected = Expected { report_data: Some(DATA), host_data: Some(HOST_DATA) };
     assert!(verify(&evidence, &roots, &expected, &rules, NOW).accepted().is_some());
 }
 

@@ -3,6 +3,7 @@
 
 mod id_block;
 mod measure;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -13,8 +14,9 @@ use clap::ValueEnum;
 
 pub(crate) use id_block::*;
 pub(crate) use measure::*;
+pub(crate) use verify::*;
 
-/// Confidential containers: policies, encrypted images, launch digests.
+/// Confidential containers: policies, encrypted images, launch digests, verdicts.
 #[derive(Debug, Parser)]
 #[command(name = "casemate", version, arg_required_else_help = true)]
 pub(crate) struct Args {
@@ -43,6 +45,9 @@ pub(crate) enum Command {
     /// Write policies
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Judge evidence: exit code 0 affirming, 1 refused, 2 unusable input, 3 genuine but unbound
+    #[command(subcommand)]
+    Verify(VerifyCommand),
 }
 
 #[derive(Debug, Parser)]

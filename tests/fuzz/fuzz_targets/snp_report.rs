@@ -9,5 +9,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(report) = Report::parse(bytes) {
         assert_eq!(report.as_bytes(), bytes);
+        for field in report.reserved() {
+            assert!(bytes[field.offset..field.offset + field.len].iter().any(|byte| *byte != 0));
+        }
     }
 });

@@ -20,9 +20,10 @@ use casemate_kbs_protocol::ProblemType;
 use casemate_kbs_protocol::TeePublicKey;
 use casemate_kbs_protocol::host_data;
 use casemate_kbs_protocol::report_data;
-use casemate_verifier::Accepted;
 use casemate_verifier::Expected;
+use casemate_verifier::Guest as VerifiedGuest;
 use casemate_verifier::Measurement;
+use casemate_verifier::TrustVector;
 use casemate_verifier::Verdict;
 use casemate_verifier::verify;
 
@@ -69,9 +70,13 @@ pub(super) async fn attest(
 
 /// A guest that passed, before the token is issued.
 struct Passed {
-    accepted: Accepted,
+    root: String,
+    measurement: Measurement,
+    host_data: [u8; 32],
+    chip_id: [u8; 64],
     key: TeePublicKey,
     report_data: [u8; 64],
+    vector: TrustVector,
 }
 
 async fn judge(
@@ -90,14 +95,11 @@ async fn judge(
         // D22: evidence that would not be looked at is refused, not ignored.
         return Err(refuse("evidence of devices is not supported"));
     }
+    let report_data =
+        report_data(&pending.nonce, &request.runtime_data.tee_pubkey, pending.hash, "")
+            .map_err(|error| refuse(error.to_string()))?;
     let expected = Expected {
-        report_data: report_data(
-            &pending.nonce,
-            &request.runtime_data.tee_pubkey,
-            pending.hash,
-            "",
-        )
-        .map_err(|error| refuse(error.to_string()))?,
+        report_data: Some(report_data),
         host_data: request.init_data.as_ref().map(digest).transpose()?,
     };
     let evidence = Evidence::from_json(request.tee_evidence.primary_evidence.get())
@@ -113,10 +115,17 @@ async fn judge(
     let Some(accepted) = verdict.accepted() else {
         return Err(explain(&verdict));
     };
+    let VerifiedGuest::Snp { host_data, chip_id, .. } = accepted.guest else {
+        return Err(refuse("the evidence is not of an SNP guest"));
+    };
     Ok(Passed {
-        accepted: accepted.clone(),
+        root: accepted.root.clone(),
+        measurement: accepted.measurement,
+        host_data,
+        chip_id,
         key: request.runtime_data.tee_pubkey,
-        report_data: expected.report_data,
+        report_data,
+        vector: verdict.vector(),
     })
 }
 
@@ -131,7 +140,7 @@ async fn verdict(
     let dir = broker.dir.clone();
     // Milliseconds of arithmetic and a small file: not on a thread that serves connections.
     tokio::task::spawn_blocking(move || {
-        let rules = requirements::load(&dir, references)?;
+        let rules = requirements::load(&dir, references, &evidence, now)?;
         Ok(verify(&evidence, &roots, &expected, &rules, now))
     })
     .await
@@ -150,16 +159,17 @@ impl Passed {
     ) -> Result<String, BrokerError> {
         let guest = Guest {
             key: self.key,
-            root: self.accepted.root,
-            measurement: self.accepted.measurement,
-            host_data: self.accepted.host_data,
+            root: self.root,
+            measurement: self.measurement,
+            host_data: self.host_data,
             id: broker.signer.token_id()?,
         };
         let token = broker.signer.issue(&Attested {
             guest: &guest,
             nonce,
             report_data: &self.report_data,
-            chip_id: &self.accepted.chip_id,
+            chip_id: &self.chip_id,
+            vector: self.vector,
             now,
         })?;
         entry.outcome = Outcome::Accepted;
@@ -179,7 +189,7 @@ fn digest(init_data: &InitData) -> Result<[u8; 32], Refusal> {
 /// Names the broken rules. The values are in the audit log: a guest's host need not see them.
 fn explain(verdict: &Verdict) -> Refusal {
     let broken: Vec<String> = verdict
-        .refusals()
+        .reasons()
         .take(MAX_EXPLAINED)
         .map(|line| format!("{} (not true: {})", line.claim, line.rule))
         .collect();

@@ -3,16 +3,18 @@
 
 use std::ops::Range;
 
-use x509_cert::der::Decode;
-use x509_cert::der::Encode;
-use x509_cert::der::Reader;
-use x509_cert::der::SliceReader;
+use x509_cert::der::Decode as _;
+use x509_cert::der::Encode as _;
 use x509_cert::der::asn1::Ia5StringRef;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::pem;
 use x509_cert::ext::pkix::BasicConstraints;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
+use super::certificate_table::CertificateKind;
+use super::certificate_table::TableEntry;
+use super::signed::RSASSA_PSS;
+use super::signed::signed_range;
 use super::tcb::TcbVersion;
 
 /// Largest certificate that is read, bytes.
@@ -24,6 +26,7 @@ pub struct Certificate {
     der: Vec<u8>,
     signed: Range<usize>,
     signature: Vec<u8>,
+    serial: Vec<u8>,
     issuer: Vec<u8>,
     subject: Vec<u8>,
     common_name: String,
@@ -88,6 +91,30 @@ impl Certificate {
         Ok(certificates)
     }
 
+    /// Reads one DER certificate or a PEM bundle, and says of each what it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Certificate::parse_bundle`]; also for a certificate that is none of AMD's kinds.
+    pub fn read_all(bytes: &[u8]) -> Result<Vec<TableEntry>, CertificateError> {
+        let certificates = if bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
+            if bytes.len() > super::MAX_CERTIFICATES.saturating_mul(MAX_CERTIFICATE_BYTES) {
+                return Err(CertificateError::TooLarge);
+            }
+            let text = std::str::from_utf8(bytes).map_err(|_| CertificateError::Pem)?;
+            Self::parse_bundle(text)?
+        } else {
+            vec![Self::parse(bytes)?]
+        };
+        certificates
+            .into_iter()
+            .map(|certificate| {
+                let kind = certificate.kind().ok_or(CertificateError::Role)?;
+                Ok(TableEntry { kind, data: certificate.der })
+            })
+            .collect()
+    }
+
     fn from_der(der: Vec<u8>) -> Result<Self, CertificateError> {
         let malformed = |source| CertificateError::Malformed { source };
         let signed = signed_range(&der).map_err(malformed)?;
@@ -105,6 +132,7 @@ impl Certificate {
                 .as_bytes()
                 .ok_or(CertificateError::SignatureAlgorithm)?
                 .to_vec(),
+            serial: tbs.serial_number().as_bytes().to_vec(),
             issuer: tbs.issuer().to_der().map_err(malformed)?,
             subject: tbs.subject().to_der().map_err(malformed)?,
             common_name: tbs
@@ -159,6 +187,12 @@ impl Certificate {
         &self.signature
     }
 
+    /// Its number among those of its issuer, big-endian; AMD numbers its CAs and nothing else.
+    #[must_use]
+    pub fn serial(&self) -> &[u8] {
+        &self.serial
+    }
+
     /// The issuer's name, DER.
     #[must_use]
     pub fn issuer(&self) -> &[u8] {
@@ -205,6 +239,19 @@ impl Certificate {
     #[must_use]
     pub fn is_ca(&self) -> bool {
         self.is_ca
+    }
+
+    /// What it is by what it says: an ARK signs itself, an ASK (or ASVK) signs others, a VCEK names
+    /// a chip, a VLEK a provider.
+    #[must_use]
+    pub fn kind(&self) -> Option<CertificateKind> {
+        match (self.is_ca, &self.hardware_id, &self.provider) {
+            (true, None, None) if self.issuer == self.subject => Some(CertificateKind::Ark),
+            (true, None, None) => Some(CertificateKind::Ask),
+            (false, Some(_), None) => Some(CertificateKind::Vcek),
+            (false, None, Some(_)) => Some(CertificateKind::Vlek),
+            _ => None,
+        }
     }
 
     /// Name of the product (`1.3.6.1.4.1.3704.1.2`).
@@ -293,6 +340,9 @@ pub enum CertificateError {
     /// Neither RSA nor EC P-384.
     #[error("a certificate's key is neither RSA nor EC P-384")]
     KeyKind,
+    /// Neither a CA, nor of a chip, nor of a provider; or several of these.
+    #[error("a certificate is neither ARK, ASK, VCEK nor VLEK")]
+    Role,
     /// An extension has a wrong form.
     #[error("extension {id} of a certificate is malformed")]
     Extension {
@@ -317,20 +367,6 @@ struct Levels {
     tee: Option<u8>,
     snp: Option<u8>,
     microcode: Option<u8>,
-}
-
-/// Where the signed part lies: the first element of the outer sequence, header included.
-fn signed_range(der: &[u8]) -> Result<Range<usize>, x509_cert::der::Error> {
-    let mut reader = SliceReader::new(der)?;
-    let (before, signed) = reader.sequence(|inner| {
-        let before = usize::try_from(inner.offset())?;
-        let signed = inner.tlv_bytes()?.len();
-        while !inner.is_finished() {
-            inner.tlv_bytes()?;
-        }
-        Ok::<_, x509_cert::der::Error>((before, signed))
-    })?;
-    Ok(before..before.saturating_add(signed))
 }
 
 fn public_key(spki: &SubjectPublicKeyInfoOwned) -> Result<PublicKey, CertificateError> {
@@ -359,7 +395,6 @@ fn hardware_id(value: &[u8]) -> Vec<u8> {
 const PEM_LABEL: &str = "CERTIFICATE";
 const PEM_END: &str = "-----END CERTIFICATE-----";
 
-const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
@@ -375,126 +410,4 @@ const LEVEL_MICROCODE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.
 const LEVEL_FMC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.9");
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::snp::testing::vector;
-
-    #[test]
-    fn reads_a_milan_vcek() {
-        let bytes = vector("trustee/test-vcek.der");
-        let vcek = Certificate::parse(&bytes).unwrap();
-        assert_eq!(vcek.der(), bytes);
-        assert_eq!(vcek.common_name(), "SEV-VCEK");
-        assert_eq!(vcek.product(), Some("Milan-B0"));
-        assert_eq!(vcek.provider(), None);
-        assert_eq!(vcek.hardware_id().unwrap().len(), 64);
-        assert!(matches!(vcek.key(), PublicKey::P384(point) if point.len() == 97));
-        assert!(!vcek.is_ca());
-        // 2023-01-24T17:58:26Z to seven years later
-        assert_eq!((vcek.not_before(), vcek.not_after()), (1_674_583_106, 1_895_507_906));
-        assert_eq!(
-            vcek.tcb(),
-            Some(TcbVersion { fmc: None, bootloader: 3, tee: 0, snp: 8, microcode: 0x73 })
-        );
-        assert_eq!(vcek.signature().len(), 512);
-    }
-
-    #[test]
-    fn reads_a_turin_vcek_and_a_vlek() {
-        let turin = Certificate::parse(&vector("virtee-sev/vcek_turin.der")).unwrap();
-        assert_eq!(turin.hardware_id().unwrap(), hex::decode("1e550a8ee5cf9f4d").unwrap());
-        assert_eq!(turin.tcb().unwrap().fmc, Some(0));
-        assert_eq!(turin.product(), Some("Turin"));
-        let vlek = Certificate::parse(&vector("trustee/test-vlek.der")).unwrap();
-        assert_eq!(vlek.provider(), Some("CN=cc-us-east-2.amazonaws.com"));
-        assert_eq!(vlek.hardware_id(), None);
-        assert_eq!(vlek.tcb().unwrap().microcode, 0xD9);
-    }
-
-    #[test]
-    fn both_encodings_of_the_chip_id_are_read() {
-        let legacy = Certificate::parse(&vector("trustee/test-vcek-invalid-legacy.der")).unwrap();
-        let wrapped = Certificate::parse(&vector("trustee/test-vcek-invalid-new.der")).unwrap();
-        assert_eq!(legacy.hardware_id().unwrap().len(), 64);
-        assert_eq!(wrapped.hardware_id().unwrap().len(), 64);
-    }
-
-    #[test]
-    fn reads_bundles() {
-        for product in ["milan", "genoa", "turin"] {
-            let pem = vector(&format!("trustee/{product}_ask_ark_asvk.pem"));
-            let bundle = Certificate::parse_bundle(std::str::from_utf8(&pem).unwrap()).unwrap();
-            assert_eq!(bundle.len(), 3);
-            assert!(bundle.iter().all(Certificate::is_ca));
-            assert!(bundle.iter().all(|c| matches!(c.key(), PublicKey::Rsa(_))));
-            assert_eq!(bundle.iter().filter(|c| c.issuer() == c.subject()).count(), 1);
-        }
-        let one = vector("virtee-sev/builtin-genoa-ark.pem");
-        assert_eq!(Certificate::parse(&one).unwrap().common_name(), "ARK-Genoa");
-    }
-
-    #[test]
-    fn malformed_bundles_are_refused() {
-        let pem = String::from_utf8(vector("virtee-sev/builtin-genoa-ark.pem")).unwrap();
-        for bad in [
-            format!("{pem}rest"),
-            format!("text before\n{pem}"),
-            pem.replace("CERTIFICATE", "X509 CRL"),
-            pem.replacen('M', "!", 1),
-            pem.repeat(super::super::MAX_CERTIFICATES + 1),
-        ] {
-            assert!(Certificate::parse_bundle(&bad).is_err());
-        }
-        assert!(Certificate::parse_bundle("").unwrap().is_empty());
-    }
-
-    #[test]
-    fn truncated_trailing_and_large_are_refused() {
-        let der = vector("trustee/test-vcek.der");
-        for end in 0..der.len() {
-            assert!(Certificate::parse(&der[..end]).is_err(), "{end}");
-        }
-        let mut trailing = der.clone();
-        trailing.push(0);
-        assert!(Certificate::parse(&trailing).is_err()); // D7
-        trailing.resize(MAX_CERTIFICATE_BYTES + 1, 0);
-        assert!(matches!(Certificate::parse(&trailing), Err(CertificateError::TooLarge)));
-    }
-
-    #[test]
-    fn overlong_lengths_are_refused() {
-        // D7: 30 82 LL LL rewritten as 30 83 00 LL LL, which BER allows and DER does not.
-        let der = vector("trustee/test-vcek.der");
-        let mut overlong = vec![0x30, 0x83, 0x00];
-        overlong.extend_from_slice(&der[2..]);
-        assert!(Certificate::parse(&overlong).is_err());
-    }
-
-    #[test]
-    fn a_changed_byte_is_an_error_or_another_certificate() {
-        let der = vector("trustee/test-vcek.der");
-        let good = Certificate::parse(&der).unwrap();
-        for at in 0..der.len() {
-            let mut bad = der.clone();
-            bad[at] ^= 0x01;
-            if let Ok(parsed) = Certificate::parse(&bad) {
-                assert_eq!(parsed.der(), bad);
-                assert!(
-                    parsed.signed_bytes() != good.signed_bytes()
-                        || parsed.signature() != good.signature()
-                        || parsed.der() != good.der(),
-                    "byte {at}"
-                );
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(Certificate::parse(&bytes).is_err());
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use super::MAX_CERTIFICATES;
+
 /// One certificate of a table, unparsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableEntry {
@@ -12,6 +14,114 @@ pub struct TableEntry {
     /// The certificate, usually DER.
     pub data: Vec<u8>,
 }
+
+/// Largest certificate table that is read, bytes: four pages, as Linux takes from a host.
+pub const MAX_TABLE_BYTES: usize = 16 << 10;
+
+/// Reads a certificate table: entries of GUID, offset and length (both 32 bits, little-endian), an
+/// entry of zeros, then the certificates. Empty bytes are a host without certificates.
+///
+/// # Errors
+///
+/// [`TableError`] when an entry points into the entries or outside, two overlap or have one GUID,
+/// the last entry is missing, or a cap is passed.
+pub fn parse_table(bytes: &[u8]) -> Result<Vec<TableEntry>, TableError> {
+    if bytes.len() > MAX_TABLE_BYTES {
+        return Err(TableError::TooLarge);
+    }
+    let mut headers = Vec::new();
+    for (index, raw) in bytes.chunks(ENTRY_BYTES).enumerate() {
+        let header = Header::read(raw).ok_or(TableError::Truncated { entry: index })?;
+        if header.guid == [0; 16] {
+            return header.read_end(&headers, bytes);
+        }
+        if headers.len() == MAX_CERTIFICATES {
+            return Err(TableError::TooMany);
+        }
+        headers.push(header);
+    }
+    if headers.is_empty() { Ok(Vec::new()) } else { Err(TableError::NoEnd) }
+}
+
+/// Why bytes are no certificate table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// Over [`MAX_TABLE_BYTES`].
+    #[error("a certificate table has more than {MAX_TABLE_BYTES} bytes")]
+    TooLarge,
+    /// Over [`MAX_CERTIFICATES`].
+    #[error("a certificate table has more than {MAX_CERTIFICATES} entries")]
+    TooMany,
+    /// The bytes end within an entry.
+    #[error("the certificate table ends within entry {entry}")]
+    Truncated {
+        /// Number of the entry, from 0.
+        entry: usize,
+    },
+    /// The entry of zeros is missing or not zero throughout.
+    #[error("the certificate table has no end")]
+    NoEnd,
+    /// A certificate lies outside, has no bytes, or shares bytes with another or with the entries.
+    #[error("entry {entry} of the certificate table points to the wrong bytes")]
+    Place {
+        /// Number of the entry, from 0.
+        entry: usize,
+    },
+    /// A GUID is there twice.
+    #[error("entry {entry} of the certificate table has the GUID of another")]
+    Duplicate {
+        /// Number of the second one, from 0.
+        entry: usize,
+    },
+}
+
+struct Header {
+    guid: [u8; 16],
+    offset: usize,
+    len: usize,
+}
+
+impl Header {
+    fn read(raw: &[u8]) -> Option<Self> {
+        let (guid, rest) = raw.split_first_chunk::<16>()?;
+        let (offset, rest) = rest.split_first_chunk::<4>()?;
+        let (len, _) = rest.split_first_chunk::<4>()?;
+        Some(Self {
+            guid: *guid,
+            offset: usize::try_from(u32::from_le_bytes(*offset)).ok()?,
+            len: usize::try_from(u32::from_le_bytes(*len)).ok()?,
+        })
+    }
+
+    /// Takes the certificates once the end entry, `self`, is reached.
+    fn read_end(&self, headers: &[Self], bytes: &[u8]) -> Result<Vec<TableEntry>, TableError> {
+        if self.offset != 0 || self.len != 0 {
+            return Err(TableError::NoEnd);
+        }
+        let first = headers.len().saturating_add(1).saturating_mul(ENTRY_BYTES);
+        let mut taken: Vec<(usize, usize)> = vec![(0, first)];
+        let mut entries: Vec<TableEntry> = Vec::with_capacity(headers.len());
+        for (entry, header) in headers.iter().enumerate() {
+            let end = header.offset.saturating_add(header.len);
+            let data = bytes.get(header.offset..end).unwrap_or_default();
+            let overlaps = taken.iter().any(|(from, to)| header.offset < *to && *from < end);
+            if data.is_empty() || overlaps {
+                return Err(TableError::Place { entry });
+            }
+            let kind = CertificateKind::from_guid(header.guid);
+            if entries.iter().any(|other| other.kind == kind) {
+                return Err(TableError::Duplicate { entry });
+            }
+            taken.push((header.offset, end));
+            entries.push(TableEntry { kind, data: data.to_vec() });
+        }
+        Ok(entries)
+    }
+}
+
+/// Size of an entry: GUID, offset, length.
+const ENTRY_BYTES: usize = 24;
 
 /// What an entry is said to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +150,18 @@ impl CertificateKind {
         (Self::Crl, 0x92f81bc3_5811_4d3d_97ff_d19f88dc67ea_u128.to_be_bytes()),
     ];
 
+    /// The GUID that stands for the kind, its bytes in the order of its text.
+    #[must_use]
+    pub fn guid(self) -> [u8; 16] {
+        match self {
+            Self::Other(guid) => guid,
+            known => Self::KNOWN
+                .into_iter()
+                .find_map(|(kind, guid)| (kind == known).then_some(guid))
+                .unwrap_or_default(),
+        }
+    }
+
     /// The kind that a GUID stands for, its bytes in the order of its text.
     #[must_use]
     pub fn from_guid(guid: [u8; 16]) -> Self {
@@ -65,7 +187,107 @@ impl fmt::Display for CertificateKind {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn table(entries: &[(CertificateKind, &[u8])]) -> Vec<u8> {
+        let mut offset = (entries.len() + 1) * ENTRY_BYTES;
+        let mut bytes = Vec::new();
+        for (kind, data) in entries {
+            bytes.extend(kind.guid());
+            bytes.extend(u32::try_from(offset).unwrap().to_le_bytes());
+            bytes.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+            offset += data.len();
+        }
+        bytes.extend([0; ENTRY_BYTES]);
+        entries.iter().for_each(|(_, data)| bytes.extend(*data));
+        bytes
+    }
+
+    fn good() -> Vec<u8> {
+        table(&[
+            (CertificateKind::Vcek, b"chip"),
+            (CertificateKind::Ask, b"signing key"),
+            (CertificateKind::Other([7; 16]), b"?"),
+        ])
+    }
+
+    #[test]
+    fn reads_what_a_host_gives() {
+        let entries = parse_table(&good()).unwrap();
+        let read: Vec<(CertificateKind, &[u8])> =
+            entries.iter().map(|entry| (entry.kind, entry.data.as_slice())).collect();
+        assert_eq!(table(&read), good());
+        assert_eq!(parse_table(&[]), Ok(Vec::new()));
+        assert_eq!(parse_table(&[0; ENTRY_BYTES]), Ok(Vec::new()));
+        // The kernel's buffer is longer than the table.
+        let mut padded = good();
+        padded.resize(MAX_TABLE_BYTES, 0);
+        assert_eq!(parse_table(&padded).unwrap(), entries);
+        padded.push(0);
+        assert_eq!(parse_table(&padded), Err(TableError::TooLarge));
+    }
+
+    #[test]
+    fn lying_offsets_and_lengths_are_refused() {
+        // D7
+        let with = |at: usize, value: u32| {
+            let mut bytes = good();
+            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            parse_table(&bytes)
+        };
+        assert_eq!(with(16, 0), Err(TableError::Place { entry: 0 })); // into the entries
+        assert_eq!(with(16, u32::MAX), Err(TableError::Place { entry: 0 }));
+        assert_eq!(with(20, u32::MAX), Err(TableError::Place { entry: 0 }));
+        assert_eq!(with(20, 0), Err(TableError::Place { entry: 0 }));
+        assert_eq!(with(20, 5), Err(TableError::Place { entry: 1 })); // overlaps the next
+        assert_eq!(with(16 + 24, 96), Err(TableError::Place { entry: 1 }));
+        assert_eq!(with(16 + 72, 1), Err(TableError::NoEnd));
+        let twice = table(&[(CertificateKind::Ask, b"a"), (CertificateKind::Ask, b"b")]);
+        assert_eq!(parse_table(&twice), Err(TableError::Duplicate { entry: 1 }));
+        let many: Vec<_> = (1..=17).map(|n| (CertificateKind::Other([n; 16]), &b"x"[..])).collect();
+        assert_eq!(parse_table(&table(&many)), Err(TableError::TooMany));
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let bytes = good();
+        for end in 1..bytes.len() {
+            assert!(parse_table(&bytes[..end]).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_an_error_or_another_table() {
+        let entries = parse_table(&good()).unwrap();
+        for at in 0..good().len() {
+            let mut bad = good();
+            bad[at] ^= 0x10;
+            assert_ne!(parse_table(&bad).ok().as_ref(), Some(&entries), "{at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_tables_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_table(&bytes);
+        }
+
+        #[test]
+        fn tables_round_trip(data in proptest::collection::vec(
+            proptest::collection::vec(any::<u8>(), 1..40), 0..16)
+        ) {
+            let entries: Vec<(CertificateKind, &[u8])> = (1u8..)
+                .zip(&data)
+                .map(|(n, data)| (CertificateKind::Other([n; 16]), data.as_slice()))
+                .collect();
+            let read = parse_table(&table(&entries)).unwrap();
+            let read: Vec<(CertificateKind, &[u8])> =
+                read.iter().map(|entry| (entry.kind, entry.data.as_slice())).collect();
+            prop_assert_eq!(read, entries);
+        }
+    }
 
     #[test]
     fn guids_are_those_of_the_specification() {

@@ -3,16 +3,23 @@
 
 use std::fmt;
 
-use zerocopy::FromBytes;
-use zerocopy::Immutable;
-use zerocopy::IntoBytes;
-use zerocopy::KnownLayout;
-use zerocopy::Unaligned;
-use zerocopy::little_endian::U32;
-use zerocopy::little_endian::U64;
+use zerocopy::FromBytes as _;
+use zerocopy::IntoBytes as _;
 
-use super::tcb::TcbLayout;
 use super::tcb::TcbVersion;
+
+mod fields;
+mod layout;
+
+pub use fields::CpuId;
+pub use fields::FirmwareVersion;
+pub use fields::GuestPolicy;
+pub use fields::PlatformInfo;
+pub use fields::Product;
+pub use fields::SigningKey;
+pub(super) use layout::CPUID_VERSION;
+pub(super) use layout::Layout;
+pub(super) use layout::MITIGATION_VERSION;
 
 /// Size of a report, bytes.
 pub const REPORT_BYTES: usize = 1184;
@@ -32,8 +39,8 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// [`ReportError`] for another size, an unknown version, or a reserved byte that is not zero
-    /// (D7: what is not understood is refused, even if it is signed).
+    /// [`ReportError`] for another size or an unknown version. Bits without a meaning are kept:
+    /// see [`Report::reserved`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ReportError> {
         let layout = Layout::read_from_bytes(bytes)
             .map_err(|_| ReportError::Size { actual: bytes.len() })?;
@@ -45,13 +52,12 @@ impl Report {
         if !(OLDEST_VERSION..=NEWEST_VERSION).contains(&version) {
             return Err(ReportError::Version { version, offset: 0 });
         }
-        layout.check_reserved()?;
         let order = layout.tcb_layout();
         let tcb = Tcb {
-            current: TcbVersion::parse(layout.current_tcb, order, 0x38)?,
-            reported: TcbVersion::parse(layout.reported_tcb, order, 0x180)?,
-            committed: TcbVersion::parse(layout.committed_tcb, order, 0x1E0)?,
-            launch: TcbVersion::parse(layout.launch_tcb, order, 0x1F0)?,
+            current: TcbVersion::parse(layout.current_tcb, order),
+            reported: TcbVersion::parse(layout.reported_tcb, order),
+            committed: TcbVersion::parse(layout.committed_tcb, order),
+            launch: TcbVersion::parse(layout.launch_tcb, order),
         };
         Ok(Self { layout: Box::new(layout), tcb })
     }
@@ -169,12 +175,6 @@ impl Report {
         }
     }
 
-    /// Whether the platform hides its chip id (MASK_CHIP_KEY).
-    #[must_use]
-    pub fn is_chip_key_masked(&self) -> bool {
-        self.layout.key_info.get() & 0b10 != 0
-    }
-
     /// What the guest chose to have signed.
     #[must_use]
     pub fn report_data(&self) -> &[u8; 64] {
@@ -262,6 +262,28 @@ impl Report {
         (self.version() >= MITIGATION_VERSION).then_some(self.layout.current_mit_vector.get())
     }
 
+    /// Whether the chip's own key is withheld from signing (MASK_CHIP_KEY).
+    #[must_use]
+    pub fn is_chip_key_masked(&self) -> bool {
+        self.layout.key_info.get() & 0b10 != 0
+    }
+
+    /// Whether AUTHOR_KEY_DIGEST names the key of the ID block's author (AUTHOR_KEY_EN).
+    #[must_use]
+    pub fn has_author_key(&self) -> bool {
+        self.layout.key_info.get() & 0b01 != 0
+    }
+
+    /// Fields without a meaning in this version that are not zero, by offset.
+    ///
+    /// # Security
+    ///
+    /// Nothing says what such a bit means, also when it is signed: refuse it unless you know.
+    #[must_use]
+    pub fn reserved(&self) -> Vec<Reserved> {
+        self.layout.reserved()
+    }
+
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -294,165 +316,15 @@ pub enum ReportError {
         /// Where it stands.
         offset: usize,
     },
-    /// A byte that must be zero is not.
-    #[error("reserved bytes at offset {offset:#x} of the report are not zero")]
-    Reserved {
-        /// Start of the reserved field.
-        offset: usize,
-    },
 }
 
-/// The guest's policy (ABI, table 9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GuestPolicy(pub u64);
-
-impl GuestPolicy {
-    /// Least firmware ABI, major and minor.
-    #[must_use]
-    pub fn abi(self) -> (u8, u8) {
-        let [minor, major, ..] = self.0.to_le_bytes();
-        (major, minor)
-    }
-
-    /// Simultaneous multithreading is allowed.
-    #[must_use]
-    pub fn smt(self) -> bool {
-        self.bit(16)
-    }
-
-    /// A migration agent may be associated.
-    #[must_use]
-    pub fn migration_agent(self) -> bool {
-        self.bit(18)
-    }
-
-    /// The host may debug the guest: read and write its memory in the clear.
-    #[must_use]
-    pub fn debug(self) -> bool {
-        self.bit(19)
-    }
-
-    /// The guest runs on one socket only.
-    #[must_use]
-    pub fn single_socket(self) -> bool {
-        self.bit(20)
-    }
-
-    /// Bit 17 is one and every bit without a meaning is zero.
-    #[must_use]
-    pub fn is_well_formed(self) -> bool {
-        self.bit(17) && self.0 >> 26 == 0
-    }
-
-    fn bit(self, n: u32) -> bool {
-        self.0 >> n & 1 == 1
-    }
-}
-
-/// Features of the platform (ABI, table 24).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlatformInfo(pub u64);
-
-impl PlatformInfo {
-    /// Simultaneous multithreading is on.
-    #[must_use]
-    pub fn smt(self) -> bool {
-        self.0 & 1 == 1
-    }
-
-    /// The check for aliased memory has run since boot and found none (AMD-SB-3015).
-    #[must_use]
-    pub fn alias_check_complete(self) -> bool {
-        self.0 >> 5 & 1 == 1
-    }
-}
-
-/// Kind of key that signs reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SigningKey {
-    /// The chip's own key.
-    Vcek,
-    /// A key leased to a cloud provider.
-    Vlek,
-    /// The report is not signed.
-    None,
-    /// A value without a meaning.
-    Reserved,
-}
-
-/// CPUID family, model and stepping.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CpuId {
-    /// Family, extended and base together.
-    pub family: u8,
-    /// Model, extended and base together.
-    pub model: u8,
-    /// Stepping.
-    pub stepping: u8,
-}
-
-impl CpuId {
-    /// The product line, `None` for one that this version does not know.
-    #[must_use]
-    pub fn product(self) -> Option<Product> {
-        match (self.family, self.model) {
-            (0x19, 0x00..=0x0F) => Some(Product::Milan),
-            (0x19, 0x10..=0x1F | 0xA0..=0xAF) => Some(Product::Genoa),
-            (FAMILY_TURIN, 0x00..=0x11) => Some(Product::Turin),
-            _ => None,
-        }
-    }
-}
-
-/// Product lines with an ARK of their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Product {
-    /// EPYC 7003.
-    Milan,
-    /// EPYC 9004 and 8004.
-    Genoa,
-    /// EPYC 9005.
-    Turin,
-}
-
-impl Product {
-    /// Every product line.
-    pub const ALL: [Self; 3] = [Self::Milan, Self::Genoa, Self::Turin];
-
-    /// Its name in AMD's certificates.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Milan => "Milan",
-            Self::Genoa => "Genoa",
-            Self::Turin => "Turin",
-        }
-    }
-
-    /// The product line of a certificate's product name, which may carry a stepping (`Milan-B0`).
-    #[must_use]
-    pub fn from_certificate_name(name: &str) -> Option<Self> {
-        let line = name.split_once('-').map_or(name, |(line, _)| line);
-        Self::ALL.into_iter().find(|product| product.name() == line)
-    }
-}
-
-impl fmt::Display for Product {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Version of the SNP firmware.
+/// A field without a meaning that is not zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FirmwareVersion {
-    /// ABI major.
-    pub major: u8,
-    /// ABI minor.
-    pub minor: u8,
-    /// Build.
-    pub build: u8,
+pub struct Reserved {
+    /// Where it begins, bytes from the start of the report.
+    pub offset: usize,
+    /// Its size, bytes.
+    pub len: usize,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -463,104 +335,8 @@ struct Tcb {
     launch: TcbVersion,
 }
 
-/// The bytes, field by field; offsets as in the ABI.
-#[derive(Clone, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub(crate) struct Layout {
-    pub(crate) version: U32,
-    pub(crate) guest_svn: U32,
-    pub(crate) policy: U64,
-    pub(crate) family_id: [u8; 16],
-    pub(crate) image_id: [u8; 16],
-    pub(crate) vmpl: U32,
-    pub(crate) signature_algorithm: U32,
-    pub(crate) current_tcb: [u8; 8],
-    pub(crate) platform_info: U64,
-    pub(crate) key_info: U32,
-    pub(crate) reserved_4c: [u8; 4],
-    pub(crate) report_data: [u8; 64],
-    pub(crate) measurement: [u8; 48],
-    pub(crate) host_data: [u8; 32],
-    pub(crate) id_key_digest: [u8; 48],
-    pub(crate) author_key_digest: [u8; 48],
-    pub(crate) report_id: [u8; 32],
-    pub(crate) report_id_ma: [u8; 32],
-    pub(crate) reported_tcb: [u8; 8],
-    pub(crate) cpuid_family: u8,
-    pub(crate) cpuid_model: u8,
-    pub(crate) cpuid_stepping: u8,
-    pub(crate) reserved_18b: [u8; 21],
-    pub(crate) chip_id: [u8; 64],
-    pub(crate) committed_tcb: [u8; 8],
-    pub(crate) current_build: u8,
-    pub(crate) current_minor: u8,
-    pub(crate) current_major: u8,
-    pub(crate) reserved_1eb: u8,
-    pub(crate) committed_build: u8,
-    pub(crate) committed_minor: u8,
-    pub(crate) committed_major: u8,
-    pub(crate) reserved_1ef: u8,
-    pub(crate) launch_tcb: [u8; 8],
-    pub(crate) launch_mit_vector: U64,
-    pub(crate) current_mit_vector: U64,
-    pub(crate) reserved_208: [u8; 152],
-    pub(crate) signature_r: [u8; 72],
-    pub(crate) signature_s: [u8; 72],
-    pub(crate) reserved_330: [u8; 368],
-}
-
-const _: () = assert!(size_of::<Layout>() == REPORT_BYTES);
-const _: () = assert!(std::mem::offset_of!(Layout, signature_r) == SIGNED_BYTES);
-
-impl Layout {
-    fn check_reserved(&self) -> Result<(), ReportError> {
-        let version = self.version.get();
-        let cpuid = [self.cpuid_family, self.cpuid_model, self.cpuid_stepping];
-        let checks: [(usize, &[u8]); 6] = [
-            (0x4C, &self.reserved_4c),
-            (0x18B, &self.reserved_18b),
-            (0x1EB, &[self.reserved_1eb]),
-            (0x1EF, &[self.reserved_1ef]),
-            (0x208, &self.reserved_208),
-            (0x330, &self.reserved_330),
-        ];
-        for (offset, bytes) in checks {
-            if bytes.iter().any(|byte| *byte != 0) {
-                return Err(ReportError::Reserved { offset });
-            }
-        }
-        if version < CPUID_VERSION && cpuid != [0; 3] {
-            return Err(ReportError::Reserved { offset: 0x188 });
-        }
-        if version < MITIGATION_VERSION {
-            if self.launch_mit_vector.get() != 0 {
-                return Err(ReportError::Reserved { offset: 0x1F8 });
-            }
-            if self.current_mit_vector.get() != 0 {
-                return Err(ReportError::Reserved { offset: 0x200 });
-            }
-        }
-        if self.key_info.get() >> 5 != 0 {
-            return Err(ReportError::Reserved { offset: 0x48 });
-        }
-        Ok(())
-    }
-
-    /// The order of TCB levels follows the CPU family; version 2 is older than the second order.
-    pub(crate) fn tcb_layout(&self) -> TcbLayout {
-        if self.version.get() >= CPUID_VERSION && self.cpuid_family >= FAMILY_TURIN {
-            TcbLayout::Turin
-        } else {
-            TcbLayout::Legacy
-        }
-    }
-}
-
-pub(crate) const CPUID_VERSION: u32 = 3;
-pub(crate) const MITIGATION_VERSION: u32 = 5;
 const OLDEST_VERSION: u32 = 2;
 const NEWEST_VERSION: u32 = 5;
-const FAMILY_TURIN: u8 = 0x1A;
 const P384_BYTES: usize = 48;
 
 #[cfg(test)]

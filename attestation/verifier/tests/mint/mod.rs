@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A certificate authority of the test's own that mints reports: genuine formats, no genuine root.
-//! Used by the tests of the verifier and of the broker.
+//! Used by the tests of the verifier, of the broker and of collateral.
+
+#![allow(dead_code, unused_imports, reason = "no test program uses all of it")]
 
 use std::sync::LazyLock;
 
@@ -16,9 +18,10 @@ use ring::signature::RsaKeyPair;
 use rsa::pkcs8::EncodePrivateKey as _;
 use rsa::rand_core::OsRng;
 
-mod der;
+pub(crate) mod der;
 
 use der::Der;
+pub(crate) use der::pem;
 
 /// A chain ARK, ASK, VCEK and the VCEK's private key.
 pub(crate) struct Authority {
@@ -26,6 +29,8 @@ pub(crate) struct Authority {
     pub(crate) ask: Vec<u8>,
     pub(crate) vcek: Vec<u8>,
     key: EcdsaKeyPair,
+    first: usize,
+    ark_subject: &'static str,
 }
 
 /// What the certificates say.
@@ -36,6 +41,7 @@ pub(crate) struct Names {
     pub(crate) chip: Vec<u8>,
     /// bootloader, tee, snp, microcode
     pub(crate) tcb: [u8; 4],
+    pub(crate) fmc: Option<u8>,
     pub(crate) provider: Option<&'static str>,
     /// Validity of the leaf, `YYMMDDhhmmssZ`.
     pub(crate) leaf_validity: (&'static str, &'static str),
@@ -49,6 +55,7 @@ impl Default for Names {
             product: "Genoa",
             chip: CHIP.to_vec(),
             tcb: [10, 0, 25, 84],
+            fmc: None,
             provider: None,
             leaf_validity: ("200101000000Z", "491231235959Z"),
             ask_is_ca: true,
@@ -86,6 +93,7 @@ impl Authority {
             der::extension("2.5.29.19", true, &der::sequence(&ca))
         };
         let ark = certificate(
+            ARK_SERIAL,
             names.ark_subject,
             names.ark_subject,
             always,
@@ -94,6 +102,7 @@ impl Authority {
             ark_key,
         );
         let ask = certificate(
+            ASK_SERIAL,
             names.ark_subject,
             "SEV-simulated",
             always,
@@ -109,6 +118,10 @@ impl Authority {
             der::extension("1.3.6.1.4.1.3704.1.3.3", false, &der::integer(snp)),
             der::extension("1.3.6.1.4.1.3704.1.3.8", false, &der::integer(microcode)),
         ];
+        if let Some(fmc) = names.fmc {
+            let fmc = der::integer(fmc);
+            extensions.push(der::extension("1.3.6.1.4.1.3704.1.3.9", false, &fmc));
+        }
         match names.provider {
             Some(provider) => {
                 extensions.push(der::extension("1.3.6.1.4.1.3704.1.5", false, &der::ia5(provider)));
@@ -120,6 +133,7 @@ impl Authority {
             der::bit_string(key.public_key().as_ref()),
         ]);
         let vcek = certificate(
+            0,
             "SEV-simulated",
             "SEV-VCEK",
             names.leaf_validity,
@@ -127,12 +141,57 @@ impl Authority {
             &extensions,
             ask_key,
         );
-        Self { ark, ask, vcek, key }
+        Self { ark, ask, vcek, key, first, ark_subject: names.ark_subject }
     }
 
     /// The root's bundle as an owner adds it.
     pub(crate) fn ark_pem(&self) -> String {
-        der::pem(&self.ark)
+        der::pem("CERTIFICATE", &self.ark)
+    }
+
+    /// A revocation list of the ARK, number 5.
+    pub(crate) fn crl(&self, dates: (&str, &str), revoked: &[u8]) -> Vec<u8> {
+        self.crl_with(dates, revoked, &[])
+    }
+
+    /// A revocation list with further extensions, each critical or not, without content.
+    pub(crate) fn crl_with(
+        &self,
+        dates: (&str, &str),
+        revoked: &[u8],
+        more: &[(&str, bool)],
+    ) -> Vec<u8> {
+        self.list(5, dates, revoked, more)
+    }
+
+    /// A revocation list of another number.
+    pub(crate) fn crl_numbered(&self, number: u8, dates: (&str, &str)) -> Vec<u8> {
+        self.list(number, dates, &[], &[])
+    }
+
+    fn list(
+        &self,
+        number: u8,
+        (this, next): (&str, &str),
+        revoked: &[u8],
+        more: &[(&str, bool)],
+    ) -> Vec<u8> {
+        let entry =
+            |serial: &u8| der::sequence(&[der::integer(*serial), der::utc_time("250101000000Z")]);
+        let mut extensions = vec![der::extension("2.5.29.20", false, &der::integer(number))];
+        extensions.extend(more.iter().map(|(id, critical)| der::extension(id, *critical, &[])));
+        let mut parts = vec![
+            der::integer(1),
+            pss(),
+            name(self.ark_subject),
+            der::utc_time(this),
+            der::utc_time(next),
+        ];
+        if !revoked.is_empty() {
+            parts.push(der::sequence(&revoked.iter().map(entry).collect::<Vec<_>>()));
+        }
+        parts.push(der::explicit(0, &der::sequence(&extensions)));
+        finish(der::sequence(&parts), &RSA[self.first])
     }
 
     /// Signs `report` in place.
@@ -159,6 +218,10 @@ impl Authority {
     }
 }
 
+/// Serial numbers of the certificates that a revocation list can name.
+const ARK_SERIAL: u8 = 1;
+pub(crate) const ASK_SERIAL: u8 = 2;
+
 /// An unsigned report of version 3, Genoa, at VMPL 0 without debug.
 pub(crate) fn report(
     report_data: &[u8; 64],
@@ -169,6 +232,7 @@ pub(crate) fn report(
     report[0x00] = 3;
     report[0x08..0x10].copy_from_slice(&0x30000u64.to_le_bytes());
     report[0x34] = 1;
+    report[0x40] = 1 << 5; // checked for aliased memory
     report[0x50..0x90].copy_from_slice(report_data);
     report[0x90..0xC0].copy_from_slice(measurement);
     report[0xC0..0xE0].copy_from_slice(host_data);
@@ -189,6 +253,7 @@ fn rsa_spki(key: &RsaKeyPair) -> Der {
 }
 
 fn certificate(
+    serial: u8,
     issuer: &str,
     subject: &str,
     (from, to): (&str, &str),
@@ -196,23 +261,10 @@ fn certificate(
     extensions: &[Der],
     signer: &RsaKeyPair,
 ) -> Vec<u8> {
-    let sha384 = der::sequence(&[der::oid("2.16.840.1.101.3.4.2.2"), der::null()]);
-    let mgf1 = der::sequence(&[der::oid("1.2.840.113549.1.1.8"), sha384.clone()]);
-    let algorithm = der::sequence(&[
-        der::oid("1.2.840.113549.1.1.10"),
-        der::sequence(&[
-            der::explicit(0, &sha384),
-            der::explicit(1, &mgf1),
-            der::explicit(2, &der::integer(48)),
-        ]),
-    ]);
-    let name = |common| {
-        let attribute = der::sequence(&[der::oid("2.5.4.3"), der::utf8(common)]);
-        der::sequence(&[der::set(&[attribute])])
-    };
+    let algorithm = pss();
     let signed = der::sequence(&[
         der::explicit(0, &der::integer(2)),
-        der::integer(1),
+        der::integer(serial),
         algorithm.clone(),
         name(issuer),
         der::sequence(&[der::utc_time(from), der::utc_time(to)]),
@@ -220,7 +272,31 @@ fn certificate(
         spki.clone(),
         der::explicit(3, &der::sequence(extensions)),
     ]);
+    finish(signed, signer)
+}
+
+/// `signed` with algorithm and signature behind it.
+fn finish(signed: Der, signer: &RsaKeyPair) -> Vec<u8> {
     let mut signature = vec![0; signer.public().modulus_len()];
     signer.sign(&signature::RSA_PSS_SHA384, &SystemRandom::new(), &signed, &mut signature).unwrap();
-    der::sequence(&[signed, algorithm, der::bit_string(&signature)])
+    der::sequence(&[signed, pss(), der::bit_string(&signature)])
+}
+
+fn name(common: &str) -> Der {
+    let attribute = der::sequence(&[der::oid("2.5.4.3"), der::utf8(common)]);
+    der::sequence(&[der::set(&[attribute])])
+}
+
+/// RSASSA-PSS with SHA-384 and 48 bytes of salt.
+fn pss() -> Der {
+    let sha384 = der::sequence(&[der::oid("2.16.840.1.101.3.4.2.2"), der::null()]);
+    let mgf1 = der::sequence(&[der::oid("1.2.840.113549.1.1.8"), sha384.clone()]);
+    der::sequence(&[
+        der::oid("1.2.840.113549.1.1.10"),
+        der::sequence(&[
+            der::explicit(0, &sha384),
+            der::explicit(1, &mgf1),
+            der::explicit(2, &der::integer(48)),
+        ]),
+    ])
 }

@@ -106,7 +106,6 @@ fn a_changed_byte_is_an_error_or_another_report() {
             bad[at] ^= 0x80;
             match Report::parse(&bad) {
                 Ok(report) => assert_eq!(report.as_bytes(), bad, "{name} byte {at:#x}"),
-                Err(ReportError::Reserved { offset }) => assert!(offset <= at, "{name} {at:#x}"),
                 Err(ReportError::Version { .. }) => assert!(at < 4),
                 Err(error) => panic!("{name} byte {at:#x}: {error}"),
             }
@@ -115,27 +114,56 @@ fn a_changed_byte_is_an_error_or_another_report() {
 }
 
 #[test]
-fn reserved_fields_are_refused() {
+fn reserved_fields_are_kept_and_named() {
+    // D4: a bit without a meaning is no parse error and is never dropped.
     let genoa = vector("oak/derived-genoa_oc.report.bin");
+    let turin = vector("oak/derived-turin_oc.report.bin");
     let milan_v2 = vector("trustee/test-report.bin");
-    for (bytes, at, offset) in [
-        (&genoa, 0x4C, 0x4C),
-        (&genoa, 0x49, 0x48),
-        (&genoa, 0x19F, 0x18B),
-        (&genoa, 0x1EB, 0x1EB),
-        (&genoa, 0x1EF, 0x1EF),
-        (&genoa, 0x29F, 0x208),
-        (&genoa, 0x330, 0x330),
-        (&genoa, 0x49F, 0x330),
-        (&genoa, 0x3C, 0x38),
-        (&genoa, 0x184, 0x180),
-        (&milan_v2, 0x189, 0x188),
-        (&milan_v2, 0x1F8, 0x1F8),
-        (&milan_v2, 0x207, 0x200),
+    for (bytes, at, offset, len) in [
+        (&genoa, 0x4C, 0x4C, 4),
+        (&genoa, 0x49, 0x48, 4),
+        (&genoa, 0x19F, 0x18B, 21),
+        (&genoa, 0x1EB, 0x1EB, 1),
+        (&genoa, 0x1EF, 0x1EF, 1),
+        (&genoa, 0x29F, 0x208, 152),
+        (&genoa, 0x330, 0x330, 368),
+        (&genoa, 0x49F, 0x330, 368),
+        (&genoa, 0x3C, 0x3A, 4),
+        (&genoa, 0x184, 0x182, 4),
+        (&turin, 0x186, 0x184, 3),
+        (&turin, 0x1E4, 0x1E4, 3),
+        (&turin, 0x1F6, 0x1F4, 3),
+        (&milan_v2, 0x189, 0x188, 3),
+        (&milan_v2, 0x1F8, 0x1F8, 8),
+        (&milan_v2, 0x207, 0x200, 8),
     ] {
+        assert_eq!(Report::parse(bytes).unwrap().reserved(), [], "{at:#x}");
         let mut bad = bytes.clone();
-        bad[at] |= 1;
-        assert_eq!(Report::parse(&bad).err(), Some(ReportError::Reserved { offset }), "{at:#x}");
+        bad[at] |= 0x40;
+        let report = Report::parse(&bad).unwrap();
+        assert_eq!(report.reserved(), [Reserved { offset, len }], "{at:#x}");
+        assert_eq!(report.as_bytes(), bad);
+    }
+}
+
+#[test]
+fn bits_of_policy_and_platform() {
+    let policy = |bit: u32| GuestPolicy(1 << bit);
+    assert!(policy(16).smt() && policy(18).migration_agent() && policy(19).debug());
+    assert!(policy(20).single_socket() && policy(21).cxl() && policy(22).aes_256_xts());
+    assert!(policy(23).rapl_disabled() && policy(24).ciphertext_hiding());
+    assert!(policy(25).page_swap_disabled());
+    assert!(!policy(17).page_swap_disabled() && policy(17).is_well_formed());
+    assert!(!GuestPolicy(1 << 17 | 1 << 26).is_well_formed() && !GuestPolicy(0).is_well_formed());
+    let info = |bit: u32| PlatformInfo(1 << bit);
+    assert!(info(0).smt() && info(1).tsme() && info(2).ecc() && info(3).rapl_disabled());
+    assert!(info(4).ciphertext_hiding() && info(5).alias_check_complete());
+    assert!(info(6).iommu_write_safe() && info(7).tio());
+    for bit in 0..64 {
+        let known = bit < 8 && bit != 6;
+        assert_eq!(info(bit).unknown_bits(Some(Product::Genoa)) == 0, known, "{bit}");
+        assert_eq!(info(bit).unknown_bits(None) == 0, known, "{bit}");
+        assert_eq!(info(bit).unknown_bits(Some(Product::Turin)) == 0, bit < 8, "{bit}");
     }
 }
 
@@ -152,6 +180,7 @@ fn a_signature_number_longer_than_the_curve_is_none() {
 fn certificate_names_tell_the_product() {
     assert_eq!(Product::from_certificate_name("Milan-B0"), Some(Product::Milan));
     assert_eq!(Product::from_certificate_name("Turin"), Some(Product::Turin));
+    assert_eq!(Product::from_certificate_name("Siena-B1"), Some(Product::Genoa));
     assert_eq!(Product::from_certificate_name("Milano"), None);
     assert_eq!(Product::from_certificate_name(""), None);
 }

@@ -7,7 +7,10 @@ use casemate_evidence::snp::Certificate;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = Certificate::parse(bytes);
+    if let Ok(certificate) = Certificate::parse(bytes) {
+        assert_eq!(Certificate::parse(certificate.der()).unwrap(), certificate);
+    }
+    let _ = Certificate::read_all(bytes);
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = Certificate::parse_bundle(text);
     }

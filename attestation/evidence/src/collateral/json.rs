@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The JSON form of `dcap-qvl`, which other tools share.
+
+use serde::Deserialize;
+
+use super::Collateral;
+use super::CollateralError;
+use super::MAX_COLLATERAL_BYTES;
+use super::QeIdentity;
+use super::Signed;
+use super::TcbInfo;
+use super::levels::hex_array;
+use super::parts::chain;
+use super::parts::list;
+
+pub(super) fn read(json: &str) -> Result<Collateral, CollateralError> {
+    if json.len() > MAX_COLLATERAL_BYTES {
+        return Err(CollateralError::TooLarge);
+    }
+    let wire: WireCollateral = serde_json::from_str(json)
+        .map_err(|source| CollateralError::Json { part: "outer object", source })?;
+    Ok(Collateral {
+        tcb_info: Signed {
+            document: TcbInfo::parse(&wire.tcb_info)?,
+            signature: hex_array(&wire.tcb_info_signature, "tcb_info_signature")?,
+            text: wire.tcb_info,
+        },
+        tcb_info_chain: chain(wire.tcb_info_issuer_chain.as_bytes(), "TCB information's chain")?,
+        qe_identity: Signed {
+            document: QeIdentity::parse(&wire.qe_identity)?,
+            signature: hex_array(&wire.qe_identity_signature, "qe_identity_signature")?,
+            text: wire.qe_identity,
+        },
+        qe_identity_chain: chain(wire.qe_identity_issuer_chain.as_bytes(), "QE identity's chain")?,
+        pck_crl: list(&hex_bytes(&wire.pck_crl, "pck_crl")?, "PCK revocation list")?,
+        pck_crl_chain: chain(wire.pck_crl_issuer_chain.as_bytes(), "PCK revocation list's chain")?,
+        root_crl: list(&hex_bytes(&wire.root_ca_crl, "root_ca_crl")?, "root revocation list")?,
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireCollateral {
+    pck_crl_issuer_chain: String,
+    root_ca_crl: String,
+    pck_crl: String,
+    tcb_info_issuer_chain: String,
+    tcb_info: String,
+    tcb_info_signature: String,
+    qe_identity_issuer_chain: String,
+    qe_identity: String,
+    qe_identity_signature: String,
+    /// The chain that the quote carries too; newer files repeat it. The quote's counts.
+    #[serde(default, rename = "pck_certificate_chain")]
+    _pck_certificate_chain: Option<String>,
+}
+
+fn hex_bytes(text: &str, member: &'static str) -> Result<Vec<u8>, CollateralError> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(CollateralError::Member { member });
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    pairs
+        .iter()
+        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
+        .collect::<Option<_>>()
+        .ok_or(CollateralError::Member { member })
+}

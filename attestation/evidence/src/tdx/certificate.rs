@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Certificates of Intel's provisioning PKI: P-256 keys, signed with ECDSA and SHA-256.
+
+use std::ops::Range;
+
+use x509_cert::TbsCertificate;
+use x509_cert::der::Decode;
+use x509_cert::der::Encode;
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::pem;
+use x509_cert::ext::pkix::BasicConstraints;
+use x509_cert::ext::pkix::KeyUsage;
+use x509_cert::spki::SubjectPublicKeyInfoOwned;
+
+use super::crl::Serial;
+use super::pck::PckError;
+use super::pck::PckExtension;
+use super::signed::ECDSA_SHA256;
+use super::signed::Signed;
+
+/// Largest certificate that is read, bytes.
+pub const MAX_CERTIFICATE_BYTES: usize = 8 << 10;
+
+/// Most certificates in one chain.
+pub const MAX_CHAIN: usize = 8;
+
+/// A well-formed certificate. Says nothing about who signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    der: Vec<u8>,
+    signed: Range<usize>,
+    signature: Vec<u8>,
+    issuer: Vec<u8>,
+    subject: Vec<u8>,
+    common_name: String,
+    serial: Serial,
+    not_before: u64,
+    not_after: u64,
+    spki: Vec<u8>,
+    key: [u8; 65],
+    is_ca: bool,
+    path_limit: Option<u8>,
+    signs_certificates: bool,
+    signs_lists: bool,
+    pck: Option<PckExtension>,
+}
+
+impl Certificate {
+    /// Reads a certificate from DER, or from PEM with exactly one certificate.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError`] when it is malformed, too large, not signed with ECDSA and SHA-256,
+    /// holds another kind of key, or has an extension twice or a critical one that is not
+    /// understood.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CertificateError> {
+        if bytes.len() > MAX_CERTIFICATE_BYTES {
+            return Err(CertificateError::TooLarge);
+        }
+        if bytes.starts_with(b"-----BEGIN") {
+            let (label, der) = pem::decode_vec(bytes).map_err(|_| CertificateError::Pem)?;
+            if label != PEM_LABEL {
+                return Err(CertificateError::Pem);
+            }
+            return Self::from_der(der);
+        }
+        Self::from_der(bytes.to_vec())
+    }
+
+    /// Reads the certificates of a chain: PEM one after the other, with the zero at the end that
+    /// quotes carry there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Certificate::parse`]; also for text outside the certificates, for none, and for more
+    /// than [`MAX_CHAIN`].
+    pub fn parse_chain(pem: &[u8]) -> Result<Vec<Self>, CertificateError> {
+        let text = std::str::from_utf8(pem).map_err(|_| CertificateError::Pem)?;
+        let mut rest = text.trim_end_matches('\0').trim_end_matches(LINE_ENDS);
+        let mut certificates = Vec::new();
+        while !rest.is_empty() {
+            if certificates.len() == MAX_CHAIN {
+                return Err(CertificateError::ChainLength);
+            }
+            let end = rest.find(PEM_END).ok_or(CertificateError::Pem)?;
+            let (one, after) = rest
+                .split_at_checked(end.saturating_add(PEM_END.len()))
+                .ok_or(CertificateError::Pem)?;
+            if !one.starts_with("-----BEGIN") {
+                return Err(CertificateError::Pem);
+            }
+            certificates.push(Self::parse(one.as_bytes())?);
+            rest = after.trim_start_matches(LINE_ENDS);
+        }
+        if certificates.is_empty() {
+            return Err(CertificateError::ChainLength);
+        }
+        Ok(certificates)
+    }
+
+    fn from_der(der: Vec<u8>) -> Result<Self, CertificateError> {
+        let malformed = |source| CertificateError::Malformed { source };
+        let signed = Signed::read(&der).map_err(malformed)?;
+        let tbs = <TbsCertificate>::from_der(signed.part).map_err(malformed)?;
+        let inner = tbs.signature();
+        if !signed.is_ecdsa_sha256() || inner.oid != ECDSA_SHA256 || inner.parameters.is_some() {
+            return Err(CertificateError::SignatureAlgorithm);
+        }
+        let spki = tbs.subject_public_key_info();
+        let mut parsed = Self {
+            signed: signed.range,
+            signature: signed.signature.to_vec(),
+            issuer: tbs.issuer().to_der().map_err(malformed)?,
+            subject: tbs.subject().to_der().map_err(malformed)?,
+            common_name: tbs
+                .subject()
+                .common_name()
+                .map_err(malformed)?
+                .map(|name| name.value().into_owned())
+                .unwrap_or_default(),
+            serial: Serial::new(tbs.serial_number().as_bytes()).ok_or(CertificateError::Serial)?,
+            not_before: tbs.validity().not_before.to_unix_duration().as_secs(),
+            not_after: tbs.validity().not_after.to_unix_duration().as_secs(),
+            spki: spki.to_der().map_err(malformed)?,
+            key: public_key(spki)?,
+            is_ca: false,
+            path_limit: None,
+            signs_certificates: false,
+            signs_lists: false,
+            pck: None,
+            der: Vec::new(),
+        };
+        let mut seen = Vec::new();
+        for extension in tbs.extensions().into_iter().flatten() {
+            if seen.contains(&extension.extn_id) {
+                return Err(CertificateError::DuplicateExtension);
+            }
+            seen.push(extension.extn_id);
+            let understood =
+                parsed.take_extension(extension.extn_id, extension.extn_value.as_bytes())?;
+            if extension.critical && !understood {
+                return Err(CertificateError::CriticalExtension);
+            }
+        }
+        parsed.der = der;
+        Ok(parsed)
+    }
+
+    /// The certificate exactly as it came, DER.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The part that the issuer signed.
+    #[must_use]
+    pub fn signed_bytes(&self) -> &[u8] {
+        self.der.get(self.signed.clone()).unwrap_or_default()
+    }
+
+    /// The issuer's ECDSA signature, DER.
+    #[must_use]
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
+    /// The issuer's name, DER.
+    #[must_use]
+    pub fn issuer(&self) -> &[u8] {
+        &self.issuer
+    }
+
+    /// The subject's name, DER.
+    #[must_use]
+    pub fn subject(&self) -> &[u8] {
+        &self.subject
+    }
+
+    /// The subject's common name, empty without one.
+    #[must_use]
+    pub fn common_name(&self) -> &str {
+        &self.common_name
+    }
+
+    /// The number that a revocation list names the certificate by.
+    #[must_use]
+    pub fn serial(&self) -> &Serial {
+        &self.serial
+    }
+
+    /// Start of validity, seconds since 1970.
+    #[must_use]
+    pub fn not_before(&self) -> u64 {
+        self.not_before
+    }
+
+    /// End of validity, seconds since 1970.
+    #[must_use]
+    pub fn not_after(&self) -> u64 {
+        self.not_after
+    }
+
+    /// The subject's key as `SubjectPublicKeyInfo`, DER; its hash names a key.
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// The subject's key, a point on P-256 in uncompressed SEC 1 form.
+    #[must_use]
+    pub fn key(&self) -> &[u8; 65] {
+        &self.key
+    }
+
+    /// Whether the subject may sign certificates: a CA whose key usage says so.
+    #[must_use]
+    pub fn is_ca(&self) -> bool {
+        self.is_ca && self.signs_certificates
+    }
+
+    /// How many CA certificates may stand below this one.
+    #[must_use]
+    pub fn path_limit(&self) -> Option<u8> {
+        self.path_limit
+    }
+
+    /// Whether the subject may sign revocation lists.
+    #[must_use]
+    pub fn signs_lists(&self) -> bool {
+        self.is_ca && self.signs_lists
+    }
+
+    /// What Intel says of the platform (`1.2.840.113741.1.13.1`). Only a PCK certificate has it.
+    #[must_use]
+    pub fn pck(&self) -> Option<&PckExtension> {
+        self.pck.as_ref()
+    }
+
+    /// Takes what an extension says; whether it was one that is understood.
+    fn take_extension(
+        &mut self,
+        id: ObjectIdentifier,
+        value: &[u8],
+    ) -> Result<bool, CertificateError> {
+        let malformed = |source| CertificateError::Extension { id: id.to_string(), source };
+        match id {
+            BASIC_CONSTRAINTS => {
+                let constraints = BasicConstraints::from_der(value).map_err(malformed)?;
+                self.is_ca = constraints.ca;
+                self.path_limit = constraints.path_len_constraint;
+            }
+            KEY_USAGE => {
+                let usage = KeyUsage::from_der(value).map_err(malformed)?;
+                self.signs_certificates = usage.key_cert_sign();
+                self.signs_lists = usage.crl_sign();
+            }
+            SGX => {
+                self.pck = Some(
+                    PckExtension::parse(value)
+                        .map_err(|source| CertificateError::Pck { source })?,
+                );
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// Why bytes are no certificate of Intel's form.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// Over [`MAX_CERTIFICATE_BYTES`].
+    #[error("a certificate is larger than {MAX_CERTIFICATE_BYTES} bytes")]
+    TooLarge,
+    /// No certificate in a chain, or more than [`MAX_CHAIN`].
+    #[error("a chain has no certificate or more than {MAX_CHAIN}")]
+    ChainLength,
+    /// Not PEM of a certificate.
+    #[error("a certificate is malformed PEM")]
+    Pem,
+    /// Not DER of a certificate.
+    #[error("a certificate is malformed")]
+    Malformed {
+        /// Where and why.
+        #[source]
+        source: x509_cert::der::Error,
+    },
+    /// Not ECDSA with SHA-256, or inner and outer algorithm differ.
+    #[error("a certificate is not signed with ECDSA and SHA-256")]
+    SignatureAlgorithm,
+    /// Not EC P-256.
+    #[error("a certificate's key is not EC P-256")]
+    KeyKind,
+    /// A serial number that is longer than 20 bytes.
+    #[error("a certificate's serial number is too long")]
+    Serial,
+    /// An extension has a wrong form.
+    #[error("extension {id} of a certificate is malformed")]
+    Extension {
+        /// Its object identifier.
+        id: String,
+        /// Where and why.
+        #[source]
+        source: x509_cert::der::Error,
+    },
+    /// Intel's extension has a wrong form.
+    #[error("a certificate's SGX extension is malformed")]
+    Pck {
+        /// Why.
+        #[source]
+        source: PckError,
+    },
+    /// An extension is there twice.
+    #[error("a certificate has an extension twice")]
+    DuplicateExtension,
+    /// A critical extension is not understood.
+    #[error("a certificate has a critical extension that is not understood")]
+    CriticalExtension,
+}
+
+fn public_key(spki: &SubjectPublicKeyInfoOwned) -> Result<[u8; 65], CertificateError> {
+    let parameters = spki.algorithm.parameters.as_ref();
+    let curve = parameters.and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
+    if spki.algorithm.oid != EC_PUBLIC_KEY || curve != Some(SECP256R1) {
+        return Err(CertificateError::KeyKind);
+    }
+    let bits = spki.subject_public_key.as_bytes().unwrap_or_default();
+    let key: [u8; 65] = bits.try_into().map_err(|_| CertificateError::KeyKind)?;
+    if key.first() == Some(&UNCOMPRESSED) { Ok(key) } else { Err(CertificateError::KeyKind) }
+}
+
+const PEM_LABEL: &str = "CERTIFICATE";
+/// What may stand between certificates.
+const LINE_ENDS: [char; 2] = ['\n', '\r'];
+const PEM_END: &str = "-----END CERTIFICATE-----";
+const UNCOMPRESSED: u8 = 4;
+
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const SECP256R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
+const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
+const SGX: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1");
+
+#[cfg(test)]
+mod tests;
