@@ -45,10 +45,10 @@ pub(crate) fn digest_cost(steps: &Steps) -> anyhow::Result<()> {
 
 /// Measures what a verdict costs; optimised, as it is about signatures.
 pub(crate) fn verify_cost(steps: &Steps) -> anyhow::Result<()> {
-    steps.step("build the example verify_cost for release", || {
+    steps.step("build the examples verify_cost and tdx_verify_cost for release", || {
         let mut build = cargo();
         build.args(["build", "--locked", "--release", "-p", "casemate-verifier"]);
-        build.args(["--example", "verify_cost"]);
+        build.args(["--example", "verify_cost", "--example", "tdx_verify_cost"]);
         show(build)
     })
 }
