@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+use std::fs;
 use std::io;
+use std::path::Path;
 
 use casemate_attester::EventLog;
 use casemate_attester::Quote;
@@ -46,6 +48,24 @@ fn tdx_evidence_has_cocos_members() {
     assert_eq!(evidence.as_object().unwrap().len(), 2);
     assert_eq!(decoded(&evidence["quote"]), quote());
     assert_eq!(decoded(&evidence["cc_eventlog"]), [log(), vec![0xff; 8]].concat());
+}
+
+/// A genuine quote and its log, through this writer and the broker's reader.
+#[test]
+fn the_broker_reads_what_the_guest_writes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors/tdx/cc-api");
+    if !folder.is_dir() {
+        eprintln!("skipped: no evidence of genuine hardware in {}", folder.display());
+        return;
+    }
+    let bytes = fs::read(folder.join("quote.bin")).unwrap();
+    let data = ReportData(bytes[568..632].try_into().unwrap());
+    let log = EventLog::from_area(fs::read(folder.join("ccel_data.bin")).unwrap()).unwrap();
+    let quote = Quote::parse(bytes.clone(), &data).unwrap();
+    let json = tdx_json(&TdxEvidence { quote, event_log: Some(log.clone()) });
+    let read = casemate_evidence::tdx::Evidence::from_json(&json.to_string()).unwrap();
+    assert_eq!(read.quote.as_bytes(), bytes);
+    assert!(read.event_log.unwrap().as_bytes().starts_with(log.as_bytes()));
 }
 
 #[test]
