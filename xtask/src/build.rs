@@ -182,7 +182,10 @@ fn path_with_tools() -> anyhow::Result<OsString> {
 
 /// Runs a command of the end-to-end program.
 pub(crate) fn end_to_end(command: &str, options: &[String]) -> anyhow::Result<ExitCode> {
-    let status = Command::new(step::target().join("debug/casemate-e2e"))
+    // Whatever ends this process tells the other to end and clean up.
+    let status = Command::new("setpriv")
+        .args(["--pdeathsig", "TERM"])
+        .arg(step::target().join("debug/casemate-e2e"))
         .arg(command)
         .args(options)
         .envs((command == "bench").then_some(("CASEMATE_RELEASE_SHIM", "1")))
