@@ -19,19 +19,26 @@ pub(super) fn read(json: &str) -> Result<Collateral, CollateralError> {
     }
     let wire: WireCollateral = serde_json::from_str(json)
         .map_err(|source| CollateralError::Json { part: "outer object", source })?;
+    let tcb_info_chain = chain(wire.tcb_info_issuer_chain.as_bytes(), "TCB information's chain")?;
+    // Intel signs both with one key, so mostly the chains are one text.
+    let qe_identity_chain = if wire.qe_identity_issuer_chain == wire.tcb_info_issuer_chain {
+        tcb_info_chain.clone()
+    } else {
+        chain(wire.qe_identity_issuer_chain.as_bytes(), "QE identity's chain")?
+    };
     Ok(Collateral {
         tcb_info: Signed {
             document: TcbInfo::parse(&wire.tcb_info)?,
             signature: hex_array(&wire.tcb_info_signature, "tcb_info_signature")?,
             text: wire.tcb_info,
         },
-        tcb_info_chain: chain(wire.tcb_info_issuer_chain.as_bytes(), "TCB information's chain")?,
+        tcb_info_chain,
         qe_identity: Signed {
             document: QeIdentity::parse(&wire.qe_identity)?,
             signature: hex_array(&wire.qe_identity_signature, "qe_identity_signature")?,
             text: wire.qe_identity,
         },
-        qe_identity_chain: chain(wire.qe_identity_issuer_chain.as_bytes(), "QE identity's chain")?,
+        qe_identity_chain,
         pck_crl: list(&hex_bytes(&wire.pck_crl, "pck_crl")?, "PCK revocation list")?,
         pck_crl_chain: chain(wire.pck_crl_issuer_chain.as_bytes(), "PCK revocation list's chain")?,
         root_crl: list(&hex_bytes(&wire.root_ca_crl, "root_ca_crl")?, "root revocation list")?,
