@@ -12,6 +12,7 @@ use super::TcbInfo;
 use super::levels::hex_array;
 use super::parts::chain;
 use super::parts::list;
+use crate::hex_text;
 
 pub(super) fn read(json: &str) -> Result<Collateral, CollateralError> {
     if json.len() > MAX_COLLATERAL_BYTES {
@@ -63,14 +64,5 @@ struct WireCollateral {
 }
 
 fn hex_bytes(text: &str, member: &'static str) -> Result<Vec<u8>, CollateralError> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return Err(CollateralError::Member { member });
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    pairs
-        .iter()
-        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
-        .collect::<Option<_>>()
-        .ok_or(CollateralError::Member { member })
+    hex_text::bytes(text).ok_or(CollateralError::Member { member })
 }
