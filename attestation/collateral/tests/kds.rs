@@ -119,6 +119,18 @@ async fn leased_keys_come_along_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_chip_that_is_withheld_cannot_be_asked_for() {
+    let (chip, dir) = (Chip::masked(), tempfile::tempdir().unwrap());
+    let service = chip.service();
+    let client = service.client(chip.anchors(GENOA), dir.path());
+    assert!(client.snp(&chip.report, &chip.offered(), None, NOW).await.is_ok());
+    service.asked();
+    let missing = client.snp(&chip.report, &[], None, NOW).await.unwrap_err();
+    assert!(matches!(missing, FetchError::MaskedChip));
+    assert_eq!(service.asked(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_report_of_version_2_needs_a_product_by_name() {
     let (chip, dir) = (Chip::unnamed(), tempfile::tempdir().unwrap());
     let client = chip.service().client(chip.anchors(GENOA), dir.path());
