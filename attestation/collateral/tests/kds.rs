@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! AMD's service: D17.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod fake;
 
