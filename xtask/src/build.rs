@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Builds programs and guest images, and runs what needs them.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -22,11 +23,12 @@ pub(crate) fn programs(steps: &Steps) -> anyhow::Result<()> {
     })
 }
 
-/// The shim as it ships, for its size and memory.
-pub(crate) fn release_shim(steps: &Steps) -> anyhow::Result<()> {
-    steps.step("build the shim for release", || {
+/// Shim and tool as they ship, for their time and memory.
+pub(crate) fn release_programs(steps: &Steps) -> anyhow::Result<()> {
+    steps.step("build shim and tool for release", || {
         let mut build = cargo();
-        build.args(["build", "--locked", "--release", "-p", "containerd-shim-casemate-v2"]);
+        build.args(["build", "--locked", "--release"]);
+        build.args(["-p", "containerd-shim-casemate-v2", "-p", "casemate"]);
         show(build)
     })
 }
@@ -37,6 +39,16 @@ pub(crate) fn digest_cost(steps: &Steps) -> anyhow::Result<()> {
         let mut build = cargo();
         build.args(["build", "--locked", "--release", "-p", "casemate-launch-digest"]);
         build.args(["--example", "digest_cost"]);
+        show(build)
+    })
+}
+
+/// Measures what a verdict costs; optimised, as it is about signatures.
+pub(crate) fn verify_cost(steps: &Steps) -> anyhow::Result<()> {
+    steps.step("build the examples verify_cost and tdx_verify_cost for release", || {
+        let mut build = cargo();
+        build.args(["build", "--locked", "--release", "-p", "casemate-verifier"]);
+        build.args(["--example", "verify_cost", "--example", "tdx_verify_cost"]);
         show(build)
     })
 }
@@ -145,6 +157,7 @@ pub(crate) fn tests(steps: &Steps) -> anyhow::Result<()> {
         let mut test = cargo();
         // Nothing may skip: the set-up above has brought everything that a test can ask for.
         test.args(["test", "--locked", "--workspace", "--no-fail-fast"])
+            .env("PATH", path_with_tools()?)
             .env("CASEMATE_REQUIRE", "1");
         if !vectors.is_dir() {
             anyhow::ensure!(std::env::var_os("CI").is_none(), "{} is missing", vectors.display());
@@ -157,6 +170,14 @@ pub(crate) fn tests(steps: &Steps) -> anyhow::Result<()> {
         }
         show(test)
     })
+}
+
+/// `PATH`, and behind it the programs that the set-up unpacked without installing them.
+fn path_with_tools() -> anyhow::Result<OsString> {
+    let tools = step::build_folder().join("tools/usr");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([tools.join("bin"), tools.join("sbin")]);
+    std::env::join_paths(folders).context("PATH")
 }
 
 /// Runs a command of the end-to-end program.

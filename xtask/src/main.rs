@@ -124,8 +124,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench { options } => {
             setup::run(&steps, setup::Scope::Test)?;
             build::programs(&steps)?;
-            build::release_shim(&steps)?;
+            build::release_programs(&steps)?;
             build::digest_cost(&steps)?;
+            build::verify_cost(&steps)?;
             build::guest_images(&steps)?;
             build::end_to_end("bench", &options)
         }

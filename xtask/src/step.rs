@@ -63,6 +63,13 @@ pub(crate) fn target() -> PathBuf {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace()).env("CARGO_TARGET_DIR", target());
+    // What cargo tells this program about itself: build scripts that look at it would run anew, and
+    // all that depends on them, whenever cargo is called by hand in between.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| OF_THIS_PROGRAM.iter().any(|p| name.starts_with(p))) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
@@ -89,3 +96,5 @@ pub(crate) fn quiet(mut command: Command) -> anyhow::Result<String> {
     }
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
+
+const OF_THIS_PROGRAM: &[&str] = &["CARGO_PKG_", "CARGO_MANIFEST_"];

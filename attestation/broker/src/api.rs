@@ -13,8 +13,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::extract::Request;
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::header::COOKIE;
 use axum::http::header::SET_COOKIE;
 use axum::middleware::Next;
@@ -125,6 +127,7 @@ pub(crate) fn router(broker: Arc<Broker>, peer: Peer) -> Router {
         .route(&format!("{PREFIX}/auth"), post(auth::auth))
         .route(&format!("{PREFIX}/attest"), post(attest::attest))
         .route(&format!("{PREFIX}/resource/{{*path}}"), get(resource::resource))
+        .route("/.well-known/jwks.json", get(keys))
         .route("/healthz", get(async || "ok"))
         .fallback(async || {
             Refusal::new(ProblemType::InvalidRequestPath, "there is no such endpoint")
@@ -134,6 +137,11 @@ pub(crate) fn router(broker: Arc<Broker>, peer: Peer) -> Router {
         .layer(axum::middleware::from_fn(deadline))
         .layer(axum::Extension(peer))
         .with_state(broker)
+}
+
+/// The key that signs tokens, for others who rely on them (RFC 7517, section 5).
+async fn keys(State(broker): State<Arc<Broker>>) -> Response {
+    ([(CONTENT_TYPE, "application/jwk-set+json")], broker.signer.jwks()).into_response()
 }
 
 async fn deadline(request: Request, next: Next) -> Response {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use casemate_agent_api::Code;
 use casemate_kbs_protocol::MAX_RESOURCE_BYTES;
+use casemate_verifier::PolicyError;
 use casemate_verifier::RootError;
 
 /// Why the broker cannot be set up, opened or changed.
@@ -114,22 +115,22 @@ pub enum BrokerError {
         /// Bytes given.
         actual: usize,
     },
-    /// `rules.toml` is malformed.
-    #[error("{} is malformed", path.display())]
+    /// `rules.toml` is no policy, or one that cannot be applied.
+    #[error("{} cannot be used", path.display())]
     Requirements {
         /// The file.
         path: PathBuf,
         /// Why.
         #[source]
-        source: toml::de::Error,
+        source: Box<PolicyError>,
     },
-    /// A value in `rules.toml` is out of range.
-    #[error("{} has a malformed {member}", path.display())]
+    /// `rules.toml` is of a kind that the broker does not use.
+    #[error("{} {problem}", path.display())]
     RequirementValue {
         /// The file.
         path: PathBuf,
-        /// Which member.
-        member: &'static str,
+        /// What is wrong.
+        problem: &'static str,
     },
     /// A worker task ended before its work was done.
     #[error("an internal task of the broker failed")]

@@ -1,24 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Tokens: ES256 JWTs in the layout of EAR as the ecosystem's attestation service writes it.
+//! Tokens of this broker: attestation results ([`casemate_ear`]) that it issues to guests and reads
+//! back.
 //!
 //! # Security
 //!
 //! A token is bound to the guest's key (`cnf` and `tee-pubkey`): what it fetches is sealed to that
-//! key, so that a stolen one is of no use. Only tokens of this broker's own key and with exactly
-//! the header that this broker writes are read; there is no choice of algorithm or key.
+//! key, so that a stolen one is of no use. Only tokens of this broker's own key are read.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use casemate_kbs_protocol::TeePublicKey;
+use std::collections::BTreeMap;
+
+use casemate_ear::AnnotatedEvidence;
+use casemate_ear::Appraisal;
+use casemate_ear::Confirmation;
+use casemate_ear::Ear;
+use casemate_ear::PROFILE;
+use casemate_ear::Reader;
+use casemate_ear::SigningKey;
+use casemate_ear::TokenError as EarError;
+use casemate_ear::TrustVector;
+use casemate_ear::VerifierId;
 use ring::rand::SecureRandom as _;
 use ring::rand::SystemRandom;
-use ring::signature::ECDSA_P256_SHA256_FIXED;
-use ring::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
-use ring::signature::EcdsaKeyPair;
-use ring::signature::KeyPair as _;
-use ring::signature::UnparsedPublicKey;
-use serde::Deserialize;
 use serde::Serialize;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::error::BrokerError;
@@ -27,9 +33,8 @@ use crate::session::SESSION_SECONDS;
 
 /// Makes and reads tokens.
 pub(crate) struct Signer {
-    key: EcdsaKeyPair,
-    random: SystemRandom,
-    header: String,
+    key: SigningKey,
+    reader: Reader,
 }
 
 /// What goes into a token beside the guest itself.
@@ -38,6 +43,7 @@ pub(crate) struct Attested<'a> {
     pub(crate) nonce: &'a str,
     pub(crate) report_data: &'a [u8; 64],
     pub(crate) chip_id: &'a [u8; 64],
+    pub(crate) vector: casemate_verifier::TrustVector,
     pub(crate) now: u64,
 }
 
@@ -52,234 +58,135 @@ pub(crate) enum TokenError {
 
 /// A new key for a broker, PKCS #8.
 pub(crate) fn generate_key() -> Result<Zeroizing<Vec<u8>>, BrokerError> {
-    let random = SystemRandom::new();
-    EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
-        .map(|document| Zeroizing::new(document.as_ref().to_vec()))
-        .map_err(|_| BrokerError::TokenKey)
+    SigningKey::generate().map_err(|_| BrokerError::TokenKey)
 }
 
 impl Signer {
     pub(crate) fn new(pkcs8: &[u8]) -> Result<Self, BrokerError> {
-        let random = SystemRandom::new();
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random)
-            .map_err(|_| BrokerError::TokenKey)?;
-        let header = header(key.public_key().as_ref()).ok_or(BrokerError::TokenKey)?;
-        Ok(Self { key, random, header })
+        let key = SigningKey::from_pkcs8(pkcs8).map_err(|_| BrokerError::TokenKey)?;
+        let reader = Reader::new(key.key_set(), ISSUER, AUDIENCE);
+        Ok(Self { key, reader })
+    }
+
+    /// The public key, for others who rely on the tokens.
+    pub(crate) fn jwks(&self) -> String {
+        self.key.jwks()
     }
 
     /// An id for a token.
     pub(crate) fn token_id(&self) -> Result<String, BrokerError> {
         let mut id = [0; 16];
-        self.random.fill(&mut id).map_err(|_| BrokerError::Randomness)?;
+        SystemRandom::new().fill(&mut id).map_err(|_| BrokerError::Randomness)?;
         Ok(hex::encode(id))
     }
 
     pub(crate) fn issue(&self, attested: &Attested<'_>) -> Result<String, BrokerError> {
-        let claims = serde_json::to_vec(&claims(attested)).map_err(|_| BrokerError::TokenKey)?;
-        let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims));
-        let signature =
-            self.key.sign(&self.random, signed.as_bytes()).map_err(|_| BrokerError::TokenKey)?;
-        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        let ear = claims(attested).ok_or(BrokerError::TokenKey)?;
+        self.key.sign(&ear).map_err(|_| BrokerError::TokenKey)
     }
 
     /// The guest that a token speaks of.
     pub(crate) fn read(&self, token: &str, now: u64) -> Result<Guest, TokenError> {
-        if token.len() > MAX_TOKEN_BYTES {
+        let ear = self.reader.read(token, now).map_err(|error| match error {
+            EarError::Expired | EarError::NotYet => TokenError::Expired,
+            _ => TokenError::Foreign,
+        })?;
+        // What this broker issues is affirming; a token of its key that is not is none of its own.
+        if !ear.is_affirming() {
             return Err(TokenError::Foreign);
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Foreign)?;
-        let (header, claims) = signed.split_once('.').ok_or(TokenError::Foreign)?;
-        // D21: the header is compared, not obeyed.
-        if header != self.header {
-            return Err(TokenError::Foreign);
-        }
-        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Foreign);
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.key.public_key())
-            .verify(signed.as_bytes(), &decode(signature)?)
-            .map_err(|_| TokenError::Foreign)?;
-        let claims: Claims =
-            serde_json::from_slice(&decode(claims)?).map_err(|_| TokenError::Foreign)?;
-        // D8: neither after its end nor, with the clock set back, before its beginning.
-        if now >= claims.exp || now < claims.nbf {
-            return Err(TokenError::Expired);
-        }
-        let snp = claims.submods.cpu0.evidence.snp;
-        let mut host_data = [0; 32];
-        hex::decode_to_slice(&snp.init_data, &mut host_data).map_err(|_| TokenError::Foreign)?;
-        Ok(Guest {
-            key: claims.cnf.jwk,
-            root: snp.root,
-            measurement: snp.measurement.parse().map_err(|_| TokenError::Foreign)?,
-            host_data,
-            id: claims.jti,
-        })
+        guest(&ear).ok_or(TokenError::Foreign)
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    eat_profile: String,
-    iss: String,
-    iat: u64,
-    nbf: u64,
-    exp: u64,
-    jti: String,
-    cnf: Confirmation,
-    #[serde(rename = "ear.verifier-id")]
-    verifier: VerifierId,
-    submods: Submods,
+/// The guest of claims that this broker wrote.
+fn guest(ear: &Ear) -> Option<Guest> {
+    let part = ear.submods.get(PART)?;
+    let claim = |name: &str| part.evidence.tee.get(SNP)?.get(name)?.as_str();
+    let mut host_data = [0; 32];
+    hex::decode_to_slice(claim("init_data")?, &mut host_data).ok()?;
+    Some(Guest {
+        key: serde_json::from_value(Value::Object(ear.confirmation.jwk.clone())).ok()?,
+        root: part.root.clone(),
+        measurement: claim("measurement")?.parse().ok()?,
+        host_data,
+        id: ear.id.clone(),
+    })
 }
 
-#[derive(Serialize, Deserialize)]
-struct Confirmation {
-    jwk: TeePublicKey,
-}
-
-#[derive(Serialize, Deserialize)]
-struct VerifierId {
-    developer: String,
-    build: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Submods {
-    cpu0: Cpu,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Cpu {
-    #[serde(rename = "ear.status")]
-    status: String,
-    #[serde(rename = "ear.trustworthiness-vector")]
-    vector: TrustVector,
-    #[serde(rename = "ear.appraisal-policy-id")]
-    policy: String,
-    #[serde(rename = "ear.veraison.annotated-evidence")]
-    evidence: AnnotatedEvidence,
-}
-
-/// AR4SI claims, the tiers that the ecosystem's default policy gives accepted SNP evidence.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct TrustVector {
-    instance_identity: i8,
-    configuration: i8,
-    executables: i8,
-    file_system: i8,
-    hardware: i8,
-    runtime_opaque: i8,
-    storage_opaque: i8,
-    sourced_data: i8,
-}
-
-#[derive(Serialize, Deserialize)]
-struct AnnotatedEvidence {
-    init_data: String,
-    report_data: String,
-    runtime_data_claims: RuntimeClaims,
-    snp: SnpClaims,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct RuntimeClaims {
-    nonce: String,
-    tee_pubkey: TeePublicKey,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SnpClaims {
-    measurement: String,
-    init_data: String,
-    report_data: String,
-    chip_id: String,
-    /// Which root the evidence ended in. Not in the ecosystem's layout, where a reader cannot tell.
-    root: String,
-}
-
-fn claims(attested: &Attested<'_>) -> Claims {
-    let Attested { guest, nonce, report_data, chip_id, now } = *attested;
+fn claims(attested: &Attested<'_>) -> Option<Ear> {
+    let Attested { guest, nonce, report_data, chip_id, vector, now } = *attested;
     let (init_data, report_data) = (hex::encode(guest.host_data), hex::encode(report_data));
-    Claims {
-        eat_profile: EAT_PROFILE.to_owned(),
-        iss: ISSUER.to_owned(),
-        iat: now,
-        nbf: now,
-        exp: now.saturating_add(SESSION_SECONDS),
-        jti: guest.id.clone(),
-        cnf: Confirmation { jwk: guest.key.clone() },
+    let jwk = object(&guest.key)?;
+    let runtime = json!({ "nonce": nonce, "tee-pubkey": jwk });
+    let snp = json!({
+        "measurement": guest.measurement,
+        "init_data": init_data,
+        "report_data": report_data,
+        "chip_id": hex::encode(chip_id),
+    });
+    let evidence = AnnotatedEvidence {
+        init_data,
+        report_data,
+        runtime_data_claims: object(&runtime)?,
+        tee: BTreeMap::from([(SNP.to_owned(), snp)]),
+    };
+    let vector = TrustVector {
+        instance_identity: vector.instance_identity,
+        configuration: vector.configuration,
+        executables: vector.executables,
+        file_system: vector.file_system,
+        hardware: vector.hardware,
+        runtime_opaque: vector.runtime_opaque,
+        storage_opaque: vector.storage_opaque,
+        sourced_data: vector.sourced_data,
+    };
+    let appraisal = Appraisal {
+        status: vector.status(),
+        vector,
+        policy: POLICY.to_owned(),
+        root: guest.root.clone(),
+        evidence,
+    };
+    Some(Ear {
+        profile: PROFILE.to_owned(),
+        issuer: ISSUER.to_owned(),
+        audience: AUDIENCE.to_owned(),
+        issued_at: now,
+        not_before: now,
+        expires: now.saturating_add(SESSION_SECONDS),
+        id: guest.id.clone(),
+        nonce: nonce.to_owned(),
+        confirmation: Confirmation { jwk },
         verifier: VerifierId {
             developer: ISSUER.to_owned(),
             build: concat!("casemate-broker ", env!("CARGO_PKG_VERSION")).to_owned(),
         },
-        submods: Submods {
-            cpu0: Cpu {
-                status: "affirming".to_owned(),
-                vector: TrustVector {
-                    instance_identity: 0,
-                    configuration: 3,
-                    executables: 3,
-                    file_system: 0,
-                    hardware: 2,
-                    runtime_opaque: 0,
-                    storage_opaque: 0,
-                    sourced_data: 0,
-                },
-                policy: "casemate".to_owned(),
-                evidence: AnnotatedEvidence {
-                    init_data: init_data.clone(),
-                    report_data: report_data.clone(),
-                    runtime_data_claims: RuntimeClaims {
-                        nonce: nonce.to_owned(),
-                        tee_pubkey: guest.key.clone(),
-                    },
-                    snp: SnpClaims {
-                        measurement: guest.measurement.to_string(),
-                        init_data,
-                        report_data,
-                        chip_id: hex::encode(chip_id),
-                        root: guest.root.clone(),
-                    },
-                },
-            },
-        },
+        submods: BTreeMap::from([(PART.to_owned(), appraisal)]),
+    })
+}
+
+fn object(value: &impl Serialize) -> Option<Map<String, Value>> {
+    match serde_json::to_value(value).ok()? {
+        Value::Object(members) => Some(members),
+        _ => None,
     }
 }
 
-/// `{"typ":"JWT","alg":"ES256","jwk":{…}}` with the signing key, base64url.
-fn header(point: &[u8]) -> Option<String> {
-    #[derive(Serialize)]
-    struct Header<'a> {
-        typ: &'a str,
-        alg: &'a str,
-        jwk: Jwk<'a>,
-    }
-    #[derive(Serialize)]
-    struct Jwk<'a> {
-        alg: &'a str,
-        crv: &'a str,
-        kty: &'a str,
-        x: String,
-        y: String,
-    }
-    let (x, y) = point.strip_prefix(&[0x04])?.split_at_checked(32)?;
-    let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-    let jwk = Jwk { alg: "ES256", crv: "P-256", kty: "EC", x, y };
-    let json = serde_json::to_vec(&Header { typ: "JWT", alg: "ES256", jwk }).ok()?;
-    Some(URL_SAFE_NO_PAD.encode(json))
-}
-
-const EAT_PROFILE: &str = "tag:github.com,2024:confidential-containers/Trustee";
 const ISSUER: &str = "casemate-broker";
-
-/// Longest token that is read, bytes.
-const MAX_TOKEN_BYTES: usize = 8 << 10;
+/// Tokens are for the broker itself.
+const AUDIENCE: &str = "casemate-broker";
+const POLICY: &str = "casemate";
+/// The part of a guest that its TEE is.
+const PART: &str = "cpu0";
+const SNP: &str = "snp";
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use casemate_kbs_protocol::TeeKeyPair;
     use casemate_verifier::Measurement;
-    use serde_json::Value;
 
     use super::*;
 
@@ -298,8 +205,13 @@ mod tests {
     }
 
     fn issue(signer: &Signer, guest: &Guest, now: u64) -> String {
-        let attested =
-            Attested { guest, nonce: "bm9uY2U=", report_data: &[3; 64], chip_id: &[4; 64], now };
+        let vector = casemate_verifier::TrustVector {
+            executables: 3,
+            hardware: 2,
+            ..casemate_verifier::TrustVector::default()
+        };
+        let (nonce, report_data, chip_id) = ("bm9uY2U=", &[3; 64], &[4; 64]);
+        let attested = Attested { guest, nonce, report_data, chip_id, vector, now };
         signer.issue(&attested).unwrap()
     }
 
@@ -323,9 +235,13 @@ mod tests {
         let header = part(&token, 0);
         assert_eq!((&header["typ"], &header["alg"]), (&"JWT".into(), &"ES256".into()));
         assert_eq!(header["jwk"]["crv"], "P-256");
+        assert_eq!(header["kid"], header["jwk"]["kid"]);
         let claims = part(&token, 1);
-        assert_eq!(claims["eat_profile"], EAT_PROFILE);
+        assert_eq!(claims["eat_profile"], PROFILE);
         assert_eq!(claims["exp"], 1300);
+        assert_eq!((&claims["iss"], &claims["aud"]), (&ISSUER.into(), &AUDIENCE.into()));
+        assert_eq!((&claims["eat_nonce"], &claims["nbf"]), (&"bm9uY2U=".into(), &1000.into()));
+        assert_eq!(claims["submods"]["cpu0"]["ear.casemate.root"], "simulated:test");
         assert_eq!(claims["submods"]["cpu0"]["ear.status"], "affirming");
         let key = serde_json::to_value(&guest.key).unwrap();
         let path = "/submods/cpu0/ear.veraison.annotated-evidence/runtime_data_claims/tee-pubkey";
@@ -347,30 +263,25 @@ mod tests {
     }
 
     #[test]
-    fn another_brokers_token_is_refused() {
-        let token = issue(&signer(), &guest(), 1000);
-        assert_eq!(signer().read(&token, 1000), Err(TokenError::Foreign));
+    fn a_token_of_this_key_for_somebody_else_is_refused() {
+        // D21
+        let signer = signer();
+        let other = Reader::new(signer.key.key_set(), ISSUER, AUDIENCE);
+        let mut ear = other.read(&issue(&signer, &guest(), 1000), 1000).unwrap();
+        assert!(signer.read(&signer.key.sign(&ear).unwrap(), 1000).is_ok());
+        ear.audience = "another".into();
+        let token = signer.key.sign(&ear).unwrap();
+        assert_eq!(signer.read(&token, 1000), Err(TokenError::Foreign));
+        ear.audience = AUDIENCE.into();
+        ear.submods.get_mut(PART).unwrap().status = casemate_ear::Status::Warning;
+        let token = signer.key.sign(&ear).unwrap();
+        assert_eq!(signer.read(&token, 1000), Err(TokenError::Foreign));
     }
 
     #[test]
-    fn headers_are_not_obeyed() {
-        // D21: none, HMAC with the public key, and a key that the token brings along.
-        let ours = signer();
-        let token = issue(&ours, &guest(), 1000);
-        let claims = token.split('.').nth(1).unwrap();
-        for header in [
-            r#"{"typ":"JWT","alg":"none"}"#,
-            r#"{"typ":"JWT","alg":"HS256"}"#,
-            r#"{"alg":"ES256","typ":"JWT"}"#,
-        ] {
-            let header = URL_SAFE_NO_PAD.encode(header);
-            for signature in ["", token.rsplit('.').next().unwrap()] {
-                let forged = format!("{header}.{claims}.{signature}");
-                assert_eq!(ours.read(&forged, 1000), Err(TokenError::Foreign));
-            }
-        }
-        let theirs = issue(&signer(), &guest(), 1000);
-        assert_eq!(ours.read(&theirs, 1000), Err(TokenError::Foreign));
+    fn another_brokers_token_is_refused() {
+        let token = issue(&signer(), &guest(), 1000);
+        assert_eq!(signer().read(&token, 1000), Err(TokenError::Foreign));
     }
 
     #[test]

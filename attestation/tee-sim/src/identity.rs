@@ -9,13 +9,13 @@ use std::time::SystemTime;
 
 use casemate_attester::{CertificateGuid, CertificateTable, Report};
 use ring::rand::{SecureRandom, SystemRandom};
-use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RsaKeyPair};
-use rsa::pkcs1::EncodeRsaPrivateKey;
-use rsa::pkcs8::EncodePublicKey;
+use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use zeroize::Zeroizing;
 
-use crate::certificates::{MintError, Role, Template, to_pem};
+use crate::certificates::{Role, Template};
+use crate::keys::{Authority, Keys, KeysError, P384_SPKI_HEAD, RSA_BITS};
 use crate::report::{Platform, SIGNED_LEN, with_signature};
+use crate::x509::{CertificateError, Signer, to_pem};
 
 /// What the service needs of an installation: the chip's key and the certificates.
 pub struct Identity {
@@ -54,14 +54,15 @@ pub enum IdentityError {
     },
     /// A certificate could not be made.
     #[error("failed to make a certificate")]
-    Mint(#[from] MintError),
+    Mint(#[from] CertificateError),
+    /// The authorities' keys could not be made.
+    #[error("failed to make the authorities' keys")]
+    Keys(#[from] KeysError),
     /// The system gives no random numbers, or the key does not sign.
     #[error("failed to use the chip's key")]
     Sign,
 }
 
-/// Size of the authorities' keys in bits, as AMD's.
-const RSA_BITS: usize = 4096;
 /// No file of an installation is larger.
 const FILE_MAX: u64 = 64 * 1024;
 const CHIP_ID: &str = "chip-id";
@@ -164,8 +165,8 @@ fn make(folder: &Path) -> Result<(), IdentityError> {
     let mut chip_id = [0; 64];
     random.fill(&mut chip_id).map_err(|_| IdentityError::Generate { key: "chip id" })?;
     let platform = Platform::genoa(chip_id);
-    let (ark, ark_spki) = authority("ARK")?;
-    let (ask, ask_spki) = authority("ASK")?;
+    let keys = Keys::passing(None, RSA_BITS)?;
+    let (ark, ask) = (keys.rsa(Authority::Ark)?, keys.rsa(Authority::Ask)?);
     let generate = |_| IdentityError::Generate { key: "VCEK" };
     let vcek_pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &random)
         .map_err(generate)?;
@@ -174,12 +175,12 @@ fn make(folder: &Path) -> Result<(), IdentityError> {
             .map_err(|_| IdentityError::Generate { key: "VCEK" })?;
     let vcek_spki = [P384_SPKI_HEAD, vcek.public_key().as_ref()].concat();
     let now = SystemTime::now();
-    let mint = |role, spki: &[u8], issuer: &RsaKeyPair| {
-        Template { role, spki, platform: &platform, now }.mint(issuer, &random)
+    let mint = |role, spki: &[u8], issuer: &dyn Signer| {
+        Template { role, spki, platform: &platform, now }.mint(issuer)
     };
-    let ark_der = mint(Role::Ark, &ark_spki, &ark)?;
-    let ask_der = mint(Role::Ask, &ask_spki, &ark)?;
-    let vcek_der = mint(Role::Vcek, &vcek_spki, &ask)?;
+    let ark_der = mint(Role::Ark, ark.spki(), ark)?;
+    let ask_der = mint(Role::Ask, ask.spki(), ark)?;
+    let vcek_der = mint(Role::Vcek, &vcek_spki, ask)?;
     let chain = to_pem(&ask_der) + &to_pem(&ark_der);
     for ((name, _), der) in CERTIFICATES.into_iter().zip([ark_der, ask_der, vcek_der]) {
         write(&folder.join(name).with_extension("der"), &der)?;
@@ -188,23 +189,6 @@ fn make(folder: &Path) -> Result<(), IdentityError> {
     write(&folder.join("chain.pem"), chain.as_bytes())?;
     write(&folder.join(CHIP_ID), &chip_id)?;
     write(&folder.join(VCEK_KEY), vcek_pkcs8.as_ref())
-}
-
-/// `SubjectPublicKeyInfo` of a P-384 point up to the point (RFC 5480).
-const P384_SPKI_HEAD: &[u8] = &[
-    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
-    0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
-];
-
-/// An RSA key; `ring` signs with it but cannot make one.
-fn authority(key: &'static str) -> Result<(RsaKeyPair, Vec<u8>), IdentityError> {
-    let failed = || IdentityError::Generate { key };
-    let private =
-        rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, RSA_BITS).map_err(|_| failed())?;
-    let spki = private.to_public_key().to_public_key_der().map_err(|_| failed())?;
-    let pkcs1 = private.to_pkcs1_der().map_err(|_| failed())?;
-    let pair = RsaKeyPair::from_der(pkcs1.as_bytes()).map_err(|_| failed())?;
-    Ok((pair, spki.into_vec()))
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `casemate-tee-sim`: makes and runs a software PSP.
+//! `casemate-tee-sim`: makes and runs a software PSP, and mints evidence.
+
+mod command;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use casemate_tee_sim::identity::Identity;
@@ -10,6 +13,9 @@ use casemate_tee_sim::report::ReportVersion;
 use casemate_tee_sim::service::Service;
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::command::mint::Mint;
+use crate::command::suite::SuiteArguments;
 
 /// A software PSP for development and tests. Its reports prove nothing to anybody who does not
 /// configure its root by hand.
@@ -46,6 +52,10 @@ enum Command {
         #[arg(long, default_value = "3")]
         report_version: Version,
     },
+    /// Writes evidence of any product, with its certificates and collateral; good, or faulty.
+    Mint(Box<Mint>),
+    /// Runs a verifier, given as a command, on good evidence and on every fault.
+    Suite(Box<SuiteArguments>),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -56,17 +66,16 @@ enum Version {
     V3,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false);
     log.init();
     match Arguments::parse().command {
         Command::Init { dir } => {
             Identity::init(&dir)?;
-            Ok(())
         }
         Command::Chain { dir } => {
             let chain = Identity::open(&dir)?.chain_pem();
-            std::io::stdout().write_all(chain.as_bytes()).context("failed to print the chain")
+            std::io::stdout().write_all(chain.as_bytes()).context("failed to print the chain")?;
         }
         Command::Serve { dir, socket, report_version } => {
             let version = match report_version {
@@ -75,9 +84,18 @@ fn main() -> anyhow::Result<()> {
             };
             // QEMU writes there and stands in another folder.
             let folder = dir.canonicalize().context("failed to find the folder")?;
-            serve(Service::new(Identity::open(&dir)?, version, folder), &socket)
+            serve(Service::new(Identity::open(&dir)?, version, folder), &socket)?;
+        }
+        Command::Mint(mint) => mint.run()?,
+        Command::Suite(suite) => {
+            // 1 says something of the verifier, so a suite that could not run says 2.
+            return Ok(suite.run().unwrap_or_else(|error| {
+                tracing::error!("{error:#}");
+                ExitCode::from(2)
+            }));
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[tokio::main(flavor = "current_thread")]

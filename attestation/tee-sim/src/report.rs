@@ -118,44 +118,48 @@ pub fn with_signature(report: &Report, signature: &[u8; 96]) -> Report {
     Report::from_bytes(bytes)
 }
 
-const ECDSA_P384_SHA384: u32 = 1;
+pub(crate) const ECDSA_P384_SHA384: u32 = 1;
 const SMT_ENABLED: u64 = 1;
 const ALIAS_CHECK_COMPLETE: u64 = 1 << 5;
 /// Build, minor, major, reserved.
-const FIRMWARE: [u8; 4] = [29, 55, 1, 0];
+pub(crate) const FIRMWARE: [u8; 4] = [29, 55, 1, 0];
 
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+/// The bytes, field by field.
+#[derive(Clone, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-struct Layout {
-    version: U32,
-    guest_svn: U32,
-    policy: U64,
-    family_id: [u8; 16],
-    image_id: [u8; 16],
-    vmpl: U32,
-    signature_algorithm: U32,
-    current_tcb: [u8; 8],
-    platform_info: U64,
-    /// Zero: signed by the VCEK, no author key, chip id shown.
-    key_info: U32,
-    reserved_1: U32,
-    report_data: [u8; 64],
-    measurement: [u8; 48],
-    host_data: [u8; 32],
-    id_key_digest: [u8; 48],
-    author_key_digest: [u8; 48],
-    report_id: [u8; 32],
-    report_id_ma: [u8; 32],
-    reported_tcb: [u8; 8],
-    cpuid: [u8; 3],
-    reserved_2: [u8; 21],
-    chip_id: [u8; 64],
-    committed_tcb: [u8; 8],
-    current_version: [u8; 4],
-    committed_version: [u8; 4],
-    launch_tcb: [u8; 8],
-    reserved_3: [u8; 168],
-    signature: [u8; 512],
+pub(crate) struct Layout {
+    pub(crate) version: U32,
+    pub(crate) guest_svn: U32,
+    pub(crate) policy: U64,
+    pub(crate) family_id: [u8; 16],
+    pub(crate) image_id: [u8; 16],
+    pub(crate) vmpl: U32,
+    pub(crate) signature_algorithm: U32,
+    pub(crate) current_tcb: [u8; 8],
+    pub(crate) platform_info: U64,
+    /// Bit 0: author key, bit 1: chip id hidden, bits 2 to 4: VCEK (0), VLEK (1), none (7).
+    pub(crate) key_info: U32,
+    pub(crate) reserved_1: U32,
+    pub(crate) report_data: [u8; 64],
+    pub(crate) measurement: [u8; 48],
+    pub(crate) host_data: [u8; 32],
+    pub(crate) id_key_digest: [u8; 48],
+    pub(crate) author_key_digest: [u8; 48],
+    pub(crate) report_id: [u8; 32],
+    pub(crate) report_id_ma: [u8; 32],
+    pub(crate) reported_tcb: [u8; 8],
+    pub(crate) cpuid: [u8; 3],
+    pub(crate) reserved_2: [u8; 21],
+    pub(crate) chip_id: [u8; 64],
+    pub(crate) committed_tcb: [u8; 8],
+    pub(crate) current_version: [u8; 4],
+    pub(crate) committed_version: [u8; 4],
+    pub(crate) launch_tcb: [u8; 8],
+    /// Mitigations at launch and now, from version 5 on.
+    pub(crate) launch_mitigations: U64,
+    pub(crate) current_mitigations: U64,
+    pub(crate) reserved_3: [u8; 152],
+    pub(crate) signature: [u8; 512],
 }
 
 const _: () = assert!(size_of::<Layout>() == Report::LEN);

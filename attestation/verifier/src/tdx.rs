@@ -50,6 +50,7 @@ mod root;
 mod rules;
 mod signature;
 mod tcb;
+mod vouch;
 
 use chain::Chain;
 use chain::Offered;

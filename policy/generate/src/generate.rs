@@ -268,10 +268,10 @@ impl Builder<'_> {
                     readonly: mount.readonly,
                     volume: Some(mount.volume.clone()),
                 }),
-                Some(Volume::Foreign) => {
+                Some(Volume::Foreign(reason)) => {
                     return Err(GenerateError::refused(
                         mount.path.clone(),
-                        "the content of the volume comes from the host",
+                        reason,
                         "use an emptyDir volume, put the files into the image, or fetch secrets \
                          from the key broker",
                     ));

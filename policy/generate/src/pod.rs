@@ -56,8 +56,8 @@ pub(crate) enum RestartPolicy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Volume {
     EmptyDir,
-    /// Content of the host's choice.
-    Foreign,
+    /// Content of the host's choice, and why it is that.
+    Foreign(&'static str),
 }
 
 impl Pod {
@@ -211,7 +211,7 @@ fn read_volumes(
                 reader.finish(warnings);
                 Volume::EmptyDir
             }
-            None => Volume::Foreign,
+            None => Volume::Foreign(foreign(&reader)),
         };
         if volumes.insert(name.clone(), volume).is_some() {
             return Err(GenerateError::invalid(path, Invalid::Duplicate { name }));
@@ -219,6 +219,24 @@ fn read_volumes(
     }
     Ok(volumes)
 }
+
+/// Why the content of a volume of this kind is not trusted.
+fn foreign(volume: &Reader<'_>) -> &'static str {
+    let reason = |kind: &str| FOREIGN.iter().find(|(known, _)| *known == kind).map(|(_, why)| *why);
+    volume.remaining().find_map(reason).unwrap_or("the content of the volume comes from the host")
+}
+
+const FOREIGN: &[(&str, &str)] = &[
+    ("configMap", "the host writes the content of a configMap volume"),
+    ("secret", "the host writes the content of a secret volume"),
+    ("projected", "the host writes the content of a projected volume"),
+    ("downwardAPI", "the host writes the content of a downwardAPI volume"),
+    ("hostPath", "a hostPath volume is a folder of the host"),
+    ("persistentVolumeClaim", "the disk of a persistentVolumeClaim is the host's"),
+    ("csi", "the disk of a csi volume is the host's"),
+    ("ephemeral", "the disk of an ephemeral volume is the host's"),
+    ("nfs", "an nfs volume is a server that nobody attested"),
+];
 
 fn read_containers(
     spec: &mut Reader<'_>,

@@ -3,6 +3,7 @@
 
 mod id_block;
 mod measure;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -13,8 +14,9 @@ use clap::ValueEnum;
 
 pub(crate) use id_block::*;
 pub(crate) use measure::*;
+pub(crate) use verify::*;
 
-/// Confidential containers: policies, encrypted images, launch digests.
+/// Confidential containers: policies, encrypted images, launch digests, verdicts.
 #[derive(Debug, Parser)]
 #[command(name = "casemate", version, arg_required_else_help = true)]
 pub(crate) struct Args {
@@ -43,6 +45,9 @@ pub(crate) enum Command {
     /// Write policies
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Judge evidence: exit code 0 affirming, 1 refused, 2 unusable input, 3 genuine but unbound
+    #[command(subcommand)]
+    Verify(VerifyCommand),
 }
 
 #[derive(Debug, Parser)]
@@ -88,7 +93,7 @@ pub(crate) enum GuestImageCommand {
     Lock(LockArgs),
     /// Print the bill of materials of a guest image, CycloneDX
     Sbom(SbomArgs),
-    /// Compare the files of a guest image with its manifest and reference values
+    /// Compare the files of a guest image with its manifest, reference values and ID blocks
     Verify(VerifyArgs),
 }
 
@@ -97,6 +102,9 @@ pub(crate) struct BuildArgs {
     /// What the image is for
     #[arg(long, value_name = "KIND", default_value = "production")]
     pub(crate) kind: GuestKind,
+    /// The TEE that it is for; kind sim is one of snp
+    #[arg(long, value_name = "TEE", default_value = "snp")]
+    pub(crate) tee: Tee,
     /// The guest agent, a static program
     #[arg(long, value_name = "FILE")]
     pub(crate) agent: PathBuf,
@@ -124,6 +132,9 @@ pub(crate) struct BuildArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct LockArgs {
+    /// The TEE that the firmware is for
+    #[arg(long, value_name = "TEE", default_value = "snp")]
+    pub(crate) tee: Tee,
     /// Directory that the packages are fetched into
     #[arg(long, value_name = "DIR")]
     pub(crate) inputs: PathBuf,
@@ -156,6 +167,12 @@ pub(crate) struct VerifyArgs {
     /// Public key of whoever signed the reference values, PEM
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
+    /// Fail unless each ID block binds this guest policy
+    #[arg(long, value_name = "HEX", default_value = "0x30000", value_parser = id_block::word)]
+    pub(crate) policy: u64,
+    /// Fail unless this key signed each ID block: the id_key_digest that `idblock create` prints
+    #[arg(long, value_name = "HEX", value_parser = id_block::bytes::<48>)]
+    pub(crate) id_key_digest: Option<[u8; 48]>,
 }
 
 #[derive(Debug, Subcommand)]

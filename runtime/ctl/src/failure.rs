@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::process::ExitCode;
 
 use casemate_agent_api::Code;
 
@@ -12,16 +13,27 @@ pub(crate) struct Failure {
     code: &'static str,
     message: String,
     next: String,
+    exit: u8,
 }
 
 impl Failure {
     pub(crate) fn new(code: &'static str, message: impl fmt::Display, next: &str) -> Self {
-        Self { code, message: message.to_string(), next: next.to_owned() }
+        Self { code, message: message.to_string(), next: next.to_owned(), exit: 1 }
     }
 
     /// A failure with a code of the agent API and the whole chain of its causes.
     pub(crate) fn coded(code: Code, error: &dyn Error) -> Self {
         Self::new(code.as_str(), chain(error), code.next_step())
+    }
+
+    /// Ends the program with another code than 1.
+    pub(crate) fn exit(mut self, code: u8) -> Self {
+        self.exit = code;
+        self
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.exit)
     }
 
     /// Says in front what the failure happened to.

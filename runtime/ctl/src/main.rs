@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The `casemate` tool: what the owner of a workload and the operator of a node call by hand.
 //!
-//! The owner trusts it on a machine of their own: it writes policies, encrypts images and predicts
-//! launch digests. On a node it only looks.
+//! The owner trusts it on a machine of their own: it writes policies, encrypts images, predicts
+//! launch digests and judges evidence. On a node it only looks.
 
 mod args;
 mod check;
@@ -14,6 +14,8 @@ mod id_block;
 mod image;
 mod measure;
 mod policy;
+mod usage;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -29,17 +31,18 @@ use crate::args::PolicyCommand;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
-    match run(Args::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("{failure}");
-            ExitCode::FAILURE
-        }
-    }
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage::answer(&error),
+    };
+    run(args.command).unwrap_or_else(|failure| {
+        eprintln!("{failure}");
+        failure.exit_code()
+    })
 }
 
-fn run(command: Command) -> Result<(), Failure> {
-    match command {
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    let done = match command {
         Command::Check(args) => check::run(&args),
         Command::Env(args) => env::print(&args),
         Command::GuestImage(GuestImageCommand::Build(args)) => guest_image::build(&args),
@@ -53,5 +56,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Measure(MeasureCommand::Snp(args)) => measure::snp(&args),
         Command::Measure(MeasureCommand::Tdx(args)) => measure::tdx(&args),
         Command::Policy(PolicyCommand::Generate(args)) => policy::generate(&args),
-    }
+        // A verdict has exit codes of its own.
+        Command::Verify(command) => return verify::run(&command),
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -30,6 +30,9 @@ pub struct Status {
     pub launch_digest: Option<String>,
     /// Digest of the initdata that the launch bound, in hexadecimal.
     pub host_data: Option<String>,
+    /// Whether the VM's memory is kept from this host: not under the software TEE. `true` is this
+    /// host's word; owners ask a verifier.
+    pub confidential: Option<bool>,
     /// Whether the guest takes ACPI code from this host (BadAML): with several vCPUs it does.
     pub acpi_from_host: Option<bool>,
     /// Why the sandbox failed.

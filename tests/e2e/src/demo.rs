@@ -166,7 +166,10 @@ fn wanted(options: &Options) -> Result<Wanted, Failure> {
             None => Ok(Wanted { yaml: None, pod }),
         };
     }
-    let given = |image: &str| options.images.iter().any(|(name, _)| name == image);
+    let given = |image: &str| {
+        let image = ImageName::parse(image);
+        options.images.iter().any(|(name, _)| ImageName::parse(name) == image)
+    };
     if let Some(container) = pod.all_containers().find(|c| !given(&c.image)) {
         let message = format!("container {}: no image for {}", container.name, container.image);
         let next = format!("pass --image {}=OCI_LAYOUT_DIR", container.image);
@@ -176,19 +179,21 @@ fn wanted(options: &Options) -> Result<Wanted, Failure> {
     for (name, layout) in &options.images {
         // One registry stands in the place of all that the pod names.
         let parsed = ImageName::parse(name);
+        let is_used = pod.all_containers().any(|c| ImageName::parse(&c.image) == parsed);
         let place = (parsed.repository, parsed.tag);
         if served.insert(place, layout).is_some_and(|other| other != layout) {
             let message =
                 format!("--image {name}: another image is served under that path and tag");
             return Err(Failure::of_pod(message, "give one of the two another tag"));
         }
-        if !pod.all_containers().any(|container| container.image == *name) {
+        if !is_used {
             let message = format!("--image {name}: the pod has no such image");
             return Err(Failure::of_pod(message, "write the name as it stands in the pod"));
         }
-        if !layout.join("index.json").is_file() {
-            let message = format!("--image {name}: {} is no OCI layout", layout.display());
-            return Err(Failure::of_pod(message, "make one, for example with skopeo copy"));
+        if let Some(message) = image::unusable(layout) {
+            let message = format!("--image {name}: {} {message}", layout.display());
+            let next = "make a layout of one image, for example with skopeo copy … oci:DIR:TAG";
+            return Err(Failure::of_pod(message, next));
         }
     }
     Ok(Wanted { yaml: Some(yaml), pod })
@@ -244,6 +249,7 @@ async fn run_on(
         )
     })?;
     report.outputs = collect_outputs(stage, &pod, &mut running).await?;
+    report.exit_codes = exit_codes(stage, &running).await?;
     stage.say(&format!("all containers have written after {} ms", asked.elapsed().as_millis()));
     probe(stage, &pod, &running).await;
     read_evidence(stage, &running, &digest, report)?;
@@ -259,6 +265,8 @@ async fn run_on(
         None => exec_in_built_in_pod(stage).await?,
     };
     report.refused.push(refused);
+    let grace = pod.spec.termination_grace_period_seconds;
+    stage.say(&format!("the pod ends (each container has {grace} s to do so)"));
     stage.node.stop_pod(&running, &pod).await.context("remove the pod")?;
     let honest_boot = Duration::from_millis(report.timeline_ms.agent_ready);
     stage.say("attack: another command than at policy time");
@@ -360,17 +368,40 @@ async fn collect_outputs(
         }
     }
     // One that greets in several lines gets to finish them.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let mut outputs = BTreeMap::new();
-    for container in pod.all_containers() {
-        let mut text = String::new();
-        for attempt in 0..=running.attempt(&container.name) {
-            let later = stage.node.log_of(running, &container.name, attempt).unwrap_or_default();
-            text = if later.is_empty() { text } else { later };
+    let mut outputs = last_words(stage, pod, running);
+    for _ in 0..LAST_LOOKS {
+        tokio::time::sleep(PAUSE).await;
+        let now = last_words(stage, pod, running);
+        if now == outputs {
+            break;
         }
-        outputs.insert(container.name.clone(), text);
+        outputs = now;
     }
     Ok(outputs)
+}
+
+fn last_words(stage: &Stage, pod: &Pod, running: &RunningPod) -> BTreeMap<String, String> {
+    let of = |name: &str| {
+        let attempts = (0..=running.attempt(name)).rev();
+        let mut texts = attempts.filter_map(|n| stage.node.log_of(running, name, n).ok());
+        texts.find(|text| !text.is_empty()).unwrap_or_default()
+    };
+    pod.all_containers().map(|c| (c.name.clone(), of(&c.name))).collect()
+}
+
+/// Exit codes of the containers that have ended.
+async fn exit_codes(
+    stage: &mut Stage,
+    running: &RunningPod,
+) -> anyhow::Result<BTreeMap<String, i32>> {
+    let mut codes = BTreeMap::new();
+    for (name, id) in &running.containers {
+        let status = stage.node.cri.status(id).await.context("container status")?;
+        if status.state() == ContainerState::ContainerExited {
+            codes.insert(name.clone(), status.exit_code);
+        }
+    }
+    Ok(codes)
 }
 
 /// Tells what kubelet's probes would find now.
@@ -436,6 +467,9 @@ fn show(report: &Report) {
         for line in text.lines() {
             println!("{name:<14} | {line}");
         }
+        if let Some(code) = report.exit_codes.get(name).filter(|code| **code != 0) {
+            println!("{name:<14} ended with code {code}");
+        }
     }
     let t = &report.timeline_ms;
     println!(
@@ -445,6 +479,7 @@ fn show(report: &Report) {
 }
 
 /// An image name taken apart as containerd does.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ImageName {
     pub(crate) host: String,
     pub(crate) repository: String,
@@ -495,6 +530,9 @@ pub(crate) fn built_in_images() -> [(&'static str, image::Recipe<'static>); 2] {
 
 /// How long a container may be silent before the demo goes on without its words.
 const QUIET: Duration = Duration::from_secs(15);
+/// How often, and in which steps, words that still come are waited for.
+const LAST_LOOKS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(300);
 /// kubelet restarts at once, then after this time.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 /// The built-in pod.
@@ -522,9 +560,13 @@ mod tests {
         };
         assert!(with(&[]).unwrap_err().contains("no image for x"));
         assert!(with(&[("x", &dir)]).unwrap_err().contains("no OCI layout"));
-        fs::write(dir.join("index.json"), "{}").unwrap();
+        fs::write(dir.join("index.json"), r#"{"manifests":[{},{}]}"#).unwrap();
+        assert!(with(&[("x", &dir)]).unwrap_err().contains("holds 2 images"));
+        fs::write(dir.join("index.json"), r#"{"manifests":[{}]}"#).unwrap();
         assert!(with(&[("x", &dir), ("y", &dir)]).unwrap_err().contains("--image y"));
-        assert!(with(&[("x", &dir)]).is_ok());
+        for name in ["x", "x:latest", "docker.io/library/x"] {
+            assert!(with(&[(name, &dir)]).is_ok());
+        }
         let other = dir.join("other");
         let clash = [("x", dir.as_path()), ("docker.io/library/x", other.as_path())];
         assert!(with(&clash).unwrap_err().contains("another image"));

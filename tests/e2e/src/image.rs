@@ -63,6 +63,21 @@ pub fn make(dir: &Path, recipe: &Recipe<'_>) -> anyhow::Result<PathBuf> {
     Ok(layout)
 }
 
+/// Why `layout` is no OCI layout of one image; `None` if it is.
+#[must_use]
+pub fn unusable(layout: &Path) -> Option<String> {
+    let Ok(text) = fs::read(layout.join("index.json")) else {
+        return Some("is no OCI layout".to_owned());
+    };
+    let Ok(index) = serde_json::from_slice::<serde_json::Value>(&text) else {
+        return Some("has an index.json that is no JSON".to_owned());
+    };
+    match index["manifests"].as_array().map_or(0, Vec::len) {
+        1 => None,
+        several => Some(format!("holds {several} images, not one")),
+    }
+}
+
 fn fill(rootfs: &Path, files: &[(&str, &str)]) -> anyhow::Result<()> {
     for dir in ["bin", "etc", "tmp"] {
         fs::create_dir_all(rootfs.join(dir)).context("create a directory of the image")?;

@@ -2,6 +2,7 @@
 //! Leaves the evidence of a run, from which anybody can recompute the launch digest.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::Context;
@@ -16,6 +17,15 @@ use crate::owner::Prepared;
 /// When a file is missing or cannot be written.
 pub fn evidence(stage: &Stage, prepared: &Prepared, vcpus: u32, dir: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+    // What an earlier run left there would contradict this one.
+    for name in FILES {
+        match fs::remove_file(dir.join(name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("remove the old {name}"));
+            }
+            _ => {}
+        }
+    }
     let image = stage.artifacts.guest_image("sim");
     let copy = |name: &str, to: &str| {
         fs::copy(image.join(name), dir.join(to)).map(drop).with_context(|| format!("copy {name}"))
@@ -47,3 +57,17 @@ pub fn evidence(stage: &Stage, prepared: &Prepared, vcpus: u32, dir: &Path) -> a
     let launch = format!("{{\"vcpus\": {vcpus}, \"vcpu_type\": \"EPYC-v4\"}}\n");
     fs::write(dir.join("launch.json"), launch).context("write launch.json")
 }
+
+/// All that may be written.
+const FILES: &[&str] = &[
+    "report.bin",
+    "vcek.der",
+    "chain.pem",
+    "initdata.toml",
+    "firmware.fd",
+    "kernel",
+    "initramfs",
+    "cmdline.txt",
+    "cmdline-smp.txt",
+    "launch.json",
+];

@@ -22,6 +22,9 @@ pub struct Report {
     pub verdict: String,
     /// What each container wrote.
     pub outputs: BTreeMap<String, String>,
+    /// The exit code of each container that has ended.
+    #[serde(default)]
+    pub exit_codes: BTreeMap<String, i32>,
     /// Milliseconds since the sandbox was asked for.
     pub timeline_ms: Timeline,
     /// The attacks and why each was refused.
@@ -89,7 +92,8 @@ impl Failure {
         let line = text.lines().map(str::trim).find(|line| line.contains(NEXT));
         let line = line.unwrap_or_else(|| text.lines().next().unwrap_or_default());
         let (message, next) = match line.split_once(NEXT) {
-            Some((message, next)) => (message, next.trim()),
+            // containerd appends the name of the status that it knows no better one for.
+            Some((message, next)) => (message, next.trim().trim_end_matches(": unknown")),
             None => (line, "read the messages above, and the logs in the folder that they name"),
         };
         let known = Code::ALL.iter().map(|code| code.as_str()).chain([POD]);
@@ -168,6 +172,7 @@ mod tests {
 
     #[test]
     fn failures_keep_code_message_and_next_step() {
+        assert_eq!(of("policy.argv: no; next: generate it again: unknown").2, "generate it again");
         let owned = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
         assert_eq!(
             of(

@@ -46,7 +46,7 @@ impl CheckedCollateral {
 
     /// The CA that signed the PCK revocation list, if the root signed it.
     pub(super) fn ca(&self) -> Option<&Certificate> {
-        list_signer(&self.collateral, &self.root).filter(|_| self.signatures.ca)
+        list_signer(&self.collateral.pck_crl_chain, &self.root).filter(|_| self.signatures.ca)
     }
 
     pub(super) fn view(&self) -> View<'_> {
@@ -91,7 +91,7 @@ impl Signatures {
             (Some(one), Some(other)) if one.der() == other.der() => tcb_vouched,
             (_, other) => other.is_some_and(vouched),
         };
-        let ca = list_signer(collateral, root);
+        let ca = list_signer(&collateral.pck_crl_chain, root);
         let ca_vouched = match (ca, known) {
             (Some(ca), Some(known)) if ca.der() == known.der() => true,
             (ca, _) => ca.is_some_and(vouched),
@@ -120,7 +120,7 @@ pub(super) fn check(findings: &mut Findings, view: View<'_>, chain: &Chain<'_>, 
     findings.check(&rules::COLLATERAL, "given", None, source, true);
     let tcb_signer = signer(&collateral.tcb_info_chain, chain.root);
     let qe_signer = signer(&collateral.qe_identity_chain, chain.root);
-    let ca = list_signer(collateral, chain.root);
+    let ca = list_signer(&collateral.pck_crl_chain, chain.root);
     // A list says nothing of certificates that another CA issued.
     let same_ca = ca.is_some_and(|ca| ca.key() == chain.ca.key());
     let root = chain.root.kind().to_string();
@@ -180,7 +180,7 @@ pub(super) fn missing(findings: &mut Findings) {
 }
 
 /// The certificate for signing TCB documents: directly below the root, no CA, of no platform.
-fn signer<'a>(chain: &'a [Certificate], root: &Root) -> Option<&'a Certificate> {
+pub(super) fn signer<'a>(chain: &'a [Certificate], root: &Root) -> Option<&'a Certificate> {
     chain.iter().find(|certificate| {
         !certificate.is_ca()
             && certificate.pck().is_none()
@@ -190,8 +190,8 @@ fn signer<'a>(chain: &'a [Certificate], root: &Root) -> Option<&'a Certificate> 
 }
 
 /// The CA that signs the PCK revocation list: directly below the root.
-fn list_signer<'a>(collateral: &'a Collateral, root: &Root) -> Option<&'a Certificate> {
-    collateral.pck_crl_chain.iter().find(|certificate| {
+pub(super) fn list_signer<'a>(chain: &'a [Certificate], root: &Root) -> Option<&'a Certificate> {
+    chain.iter().find(|certificate| {
         certificate.is_ca()
             && certificate.key() != root.certificate().key()
             && certificate.issuer() == root.certificate().subject()

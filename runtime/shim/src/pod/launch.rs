@@ -137,7 +137,17 @@ impl<'a> Plan<'a> {
             let vcpus = vm_config.vcpus.get();
             tracing::warn!(vcpus, "several vCPUs: the guest takes ACPI code from this host");
         }
-        status.update(|status| status.acpi_from_host = Some(acpi_from_host));
+        // E13: before anything secret is in the VM.
+        let confidential = vm_config.tee.is_confidential();
+        if !confidential {
+            tracing::warn!(
+                "not confidential: the software TEE leaves the VM's memory to this host"
+            );
+        }
+        status.update(|status| {
+            status.acpi_from_host = Some(acpi_from_host);
+            status.confidential = Some(confidential);
+        });
         let vm: Arc<dyn Vm> = outside
             .vmm
             .launch(&vm_config)

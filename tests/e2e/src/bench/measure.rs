@@ -48,7 +48,7 @@ pub(super) fn run(artifacts: &Artifacts, rounds: u32) -> anyhow::Result<()> {
         command.arg("--initrd").arg(part("initramfs"));
         command
     };
-    let (casemate, oracle) = (artifacts.program("casemate")?, artifacts.oracle());
+    let (casemate, oracle) = (artifacts.release_programs().join("casemate"), artifacts.oracle());
     let (mut our_times, mut their_times) = (Vec::new(), Vec::new());
     for _ in 0..rounds.max(3) {
         our_times.push(timed(ours(&casemate))?);

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Times in policies: how long something is accepted that is not good any more.
+
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::de::Error as _;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A time with its zone, in text RFC 3339; seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// Reads RFC 3339; `None` for another form or a time before 1970.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        u64::try_from(time.unix_timestamp()).ok().map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Text(String),
+            Toml(toml::value::Datetime),
+        }
+        let text = match Form::deserialize(deserializer)? {
+            Form::Text(text) => text,
+            Form::Toml(time) => time.to_string(),
+        };
+        Self::parse(&text).ok_or_else(|| {
+            D::Error::custom(format_args!(
+                "{text:?} is no time with a zone, such as 2026-01-31T00:00:00Z"
+            ))
+        })
+    }
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A verdict with all that belongs to its record.
+
+use casemate_verifier::Line;
+use casemate_verifier::Status;
+use casemate_verifier::Verdict;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::input::Input;
+
+/// A verdict, and what it was made from.
+pub(crate) struct Judgement {
+    /// The kind of evidence, for example `SNP report`.
+    pub(crate) kind: &'static str,
+    /// The verdict.
+    pub(crate) verdict: Verdict,
+    /// The files.
+    pub(crate) inputs: Vec<Input>,
+    /// The time at which it was judged, seconds since 1970.
+    pub(crate) at: u64,
+}
+
+impl Judgement {
+    /// The root without its product line: `amd`, `intel` or `simulated:…`.
+    pub(crate) fn root(&self) -> Option<&str> {
+        let root = self.verdict.root()?;
+        Some(if root.starts_with("amd:") { "amd" } else { root })
+    }
+
+    /// What the reader must not overlook.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        // D14: simulated evidence is taken for nothing else.
+        if let Some(root) = self.root().filter(|root| root.starts_with("simulated:")) {
+            warnings.push(format!(
+                "SIMULATED: the certificates end in {root}, a root that proves nothing about \
+                 hardware; it counts because it was given as --trust-root"
+            ));
+        }
+        if self.verdict.status() == Status::Unbound {
+            warnings.push(format!("UNBOUND: nothing said {}", self.missing().join(" and ")));
+        }
+        warnings
+    }
+
+    /// What of both comparisons is missing.
+    fn missing(&self) -> Vec<&'static str> {
+        use casemate_verifier::Code;
+        use casemate_verifier::Outcome;
+        let unchecked = |code: Code| {
+            self.verdict
+                .lines()
+                .iter()
+                .any(|line| line.code == code && line.outcome == Outcome::NotChecked)
+        };
+        [
+            (Code::Measurement, "what should run (the launch measurement)"),
+            (Code::ReportData, "for whom the evidence should be (the report data)"),
+            (Code::Nonce, "for whom the evidence should be (the nonce)"),
+        ]
+        .into_iter()
+        .filter_map(|(code, what)| unchecked(code).then_some(what))
+        .collect()
+    }
+
+    /// The time, RFC 3339.
+    pub(crate) fn time(&self) -> String {
+        i64::try_from(self.at)
+            .ok()
+            .and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok())
+            .and_then(|at| at.format(&Rfc3339).ok())
+            .unwrap_or_else(|| format!("{} s after 1970", self.at))
+    }
+}
+
+/// A broken rule as a sentence.
+pub(crate) fn detail(line: &Line) -> String {
+    let found = if line.value.is_empty() { "nothing" } else { &line.value };
+    match &line.reference {
+        Some(reference) => {
+            format!("it is not true that {}: found {found}, compared with {reference}", line.rule)
+        }
+        None => format!("it is not true that {}: found {found}", line.rule),
+    }
+}
