@@ -3,11 +3,12 @@
 
 use std::ops::Range;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use x509_cert::der::Decode;
 use x509_cert::der::Reader;
 use x509_cert::der::SliceReader;
 use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::der::pem;
 use x509_cert::ext::pkix::BasicConstraints;
 use x509_cert::ext::pkix::KeyUsage;
 
@@ -62,11 +63,7 @@ impl Certificate {
             return Err(CertificateError::TooLarge);
         }
         if bytes.starts_with(b"-----BEGIN") {
-            let (label, der) = pem::decode_vec(bytes).map_err(|_| CertificateError::Pem)?;
-            if label != PEM_LABEL {
-                return Err(CertificateError::Pem);
-            }
-            return Self::from_der(der);
+            return Self::from_der(pem_body(bytes).ok_or(CertificateError::Pem)?);
         }
         Self::from_der(bytes.to_vec())
     }
@@ -325,7 +322,19 @@ impl From<x509_cert::der::Error> for CertificateError {
     }
 }
 
-const PEM_LABEL: &str = "CERTIFICATE";
+/// The bytes between the lines that begin and end a certificate; nothing but line ends may stand
+/// around them.
+fn pem_body(pem: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(pem).ok()?.trim_end_matches(LINE_ENDS);
+    let body = text.strip_prefix(PEM_BEGIN)?.strip_suffix(PEM_END)?;
+    if !body.starts_with(LINE_ENDS) || !body.ends_with(LINE_ENDS) {
+        return None;
+    }
+    let digits: String = body.split(LINE_ENDS).collect();
+    STANDARD.decode(digits).ok()
+}
+
+const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 /// What may stand between certificates.
 const LINE_ENDS: [char; 2] = ['\n', '\r'];
 const PEM_END: &str = "-----END CERTIFICATE-----";
