@@ -203,7 +203,8 @@ fn parse_report(file: &Input) -> Result<Report, Failure> {
 fn entries(file: &Input, signer: SigningKey) -> Result<Vec<TableEntry>, Failure> {
     let content = file.content();
     // A table begins with a GUID, a certificate with a SEQUENCE or dashes.
-    let is_certificate = content.starts_with(&[0x30]) || content.trim_ascii_start().starts_with(b"-");
+    let is_certificate =
+        content.starts_with(&[0x30]) || content.trim_ascii_start().starts_with(b"-");
     if !is_certificate && let Ok(table) = parse_table(&content) {
         return Ok(table);
     }
