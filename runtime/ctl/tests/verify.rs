@@ -8,7 +8,6 @@
     reason = "a test fails by a panic"
 )]
 
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests of the verifier")]
 #[path = "../../../attestation/verifier/tests/mint/mod.rs"]
 mod mint;
 
