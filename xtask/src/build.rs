@@ -45,10 +45,10 @@ pub(crate) fn digest_cost(steps: &Steps) -> anyhow::Result<()> {
 
 /// Measures what a verdict costs; optimised, as it is about signatures.
 pub(crate) fn verify_cost(steps: &Steps) -> anyhow::Result<()> {
-    steps.step("build the example verify_cost for release", || {
+    steps.step("build the examples verify_cost and tdx_verify_cost for release", || {
         let mut build = cargo();
         build.args(["build", "--locked", "--release", "-p", "casemate-verifier"]);
-        build.args(["--example", "verify_cost"]);
+        build.args(["--example", "verify_cost", "--example", "tdx_verify_cost"]);
         show(build)
     })
 }
@@ -182,7 +182,10 @@ fn path_with_tools() -> anyhow::Result<OsString> {
 
 /// Runs a command of the end-to-end program.
 pub(crate) fn end_to_end(command: &str, options: &[String]) -> anyhow::Result<ExitCode> {
-    let status = Command::new(step::target().join("debug/casemate-e2e"))
+    // Whatever ends this process tells the other to end and clean up.
+    let status = Command::new("setpriv")
+        .args(["--pdeathsig", "TERM"])
+        .arg(step::target().join("debug/casemate-e2e"))
         .arg(command)
         .args(options)
         .envs((command == "bench").then_some(("CASEMATE_RELEASE_SHIM", "1")))

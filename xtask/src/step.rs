@@ -77,7 +77,7 @@ pub(crate) fn cargo() -> Command {
 pub(crate) fn show(mut command: Command) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("start {:?}", command.get_program()))?;
     if !status.success() {
-        bail!("{:?} failed: {status}", command);
+        bail!("{} failed: {status}", line(&command));
     }
     Ok(())
 }
@@ -87,14 +87,20 @@ pub(crate) fn quiet(mut command: Command) -> anyhow::Result<String> {
     let out = command.output().with_context(|| format!("start {:?}", command.get_program()))?;
     if !out.status.success() {
         bail!(
-            "{:?} failed ({}):\n{}{}",
-            command,
+            "{} failed ({}):\n{}{}",
+            line(&command),
             out.status,
             String::from_utf8_lossy(&out.stdout),
             String::from_utf8_lossy(&out.stderr)
         );
     }
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// Program and arguments, for people.
+fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 const OF_THIS_PROGRAM: &[&str] = &["CARGO_PKG_", "CARGO_MANIFEST_"];

@@ -34,7 +34,7 @@ pub(crate) fn check(
     let root = |product| anchors.amd(product).ok_or(CheckError::NotVouched);
     match item {
         Item::Vcek { product, chip, tcb } => {
-            let leaf = Leaf::vcek(*product, chip, *tcb);
+            let leaf = Leaf::vcek(*product, Some(chip), *tcb);
             leaf.check(&answer.body, below, root(*product)?, now).map(|_| None)
         }
         Item::AmdChain { product, .. } => {

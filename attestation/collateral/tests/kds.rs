@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! AMD's service: D17.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod fake;
 
@@ -116,6 +116,18 @@ async fn leased_keys_come_along_or_not_at_all() {
     assert!(service.asked()[0].ends_with("/vlek/v1/Genoa/crl"));
     let missing = client.snp(&chip.report, &[], None, NOW).await.unwrap_err();
     assert!(matches!(missing, FetchError::NoLeasedKey));
+}
+
+#[tokio::test]
+async fn a_chip_that_is_withheld_cannot_be_asked_for() {
+    let (chip, dir) = (Chip::masked(), tempfile::tempdir().unwrap());
+    let service = chip.service();
+    let client = service.client(chip.anchors(GENOA), dir.path());
+    assert!(client.snp(&chip.report, &chip.offered(), None, NOW).await.is_ok());
+    service.asked();
+    let missing = client.snp(&chip.report, &[], None, NOW).await.unwrap_err();
+    assert!(matches!(missing, FetchError::MaskedChip));
+    assert_eq!(service.asked(), [""; 0]);
 }
 
 #[tokio::test]

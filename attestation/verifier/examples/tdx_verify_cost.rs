@@ -77,12 +77,12 @@ fn main() -> Result<(), Error> {
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         times.push([
-            time(&full)?,
-            time(&read)?,
-            time(&cached)?,
-            time(&crate_full)?,
-            time(&crate_read)?,
-            time(&bare)?,
+            time(full)?,
+            time(read)?,
+            time(cached)?,
+            time(crate_full)?,
+            time(crate_read)?,
+            time(bare)?,
         ]);
     }
     let least = |index: usize| {

@@ -94,9 +94,12 @@ fn real_quotes_have_the_same_status() {
     assert!(agreed >= 3, "{agreed}");
 }
 
+/// What is changed, and how.
+type Change = (&'static str, fn(&mut World));
+
 #[test]
 fn minted_quotes_have_the_same_status() {
-    let changes: &[(&str, fn(&mut World))] = &[
+    let changes: &[Change] = &[
         ("as it is", |_| {}),
         ("version 4", |w| w.version = 4),
         ("TDX 1.0", |w| w.tee_tcb_svn[..3].copy_from_slice(&[6, 0, 3])),

@@ -574,10 +574,13 @@ fn every_status_is_accepted_only_by_name() {
     }
 }
 
+/// What is changed, and the status that follows.
+type Reached = (fn(&mut World), &'static str);
+
 #[test]
 fn the_level_that_a_platform_reaches() {
     // D6: SVNs of platform, module and TD.
-    let cases: &[(fn(&mut World), &str)] = &[
+    let cases: &[Reached] = &[
         (|_| {}, "UpToDate"),
         (|w| w.pki.components[1] = 2, "SWHardeningNeeded (INTEL-SA-00001)"),
         (|w| w.pki.components[1] = 1, "OutOfDate (INTEL-SA-00001, INTEL-SA-00002)"),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line.
 
+mod collateral;
 mod id_block;
 mod measure;
 mod verify;
@@ -12,6 +13,7 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
 
+pub(crate) use collateral::*;
 pub(crate) use id_block::*;
 pub(crate) use measure::*;
 pub(crate) use verify::*;
@@ -28,6 +30,9 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Say what this node can run
     Check(CheckArgs),
+    /// Fetch and keep what verdicts need: certificates, revocation lists, TCB information
+    #[command(subcommand)]
+    Collateral(CollateralCommand),
     /// Print versions, names and paths
     Env(EnvArgs),
     /// Build and check guest images

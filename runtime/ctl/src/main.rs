@@ -6,6 +6,7 @@
 
 mod args;
 mod check;
+mod collateral;
 mod env;
 mod failure;
 mod file;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     let done = match command {
         Command::Check(args) => check::run(&args),
+        Command::Collateral(command) => collateral::run(&command),
         Command::Env(args) => env::print(&args),
         Command::GuestImage(GuestImageCommand::Build(args)) => guest_image::build(&args),
         Command::GuestImage(GuestImageCommand::Lock(args)) => guest_image::lock(&args),

@@ -235,6 +235,20 @@ async fn a_pod_under_the_software_tee_is_called_not_confidential() {
 }
 
 #[tokio::test]
+async fn a_namespace_that_serves_another_pod_is_left_as_it_is() {
+    let shim = Shim::new().await;
+    let spec = sandbox_spec();
+    let spaces = spec["linux"]["namespaces"].as_array().unwrap();
+    let path = spaces.iter().find_map(|space| space["path"].as_str()).unwrap();
+    shim.network.attached.lock().unwrap().push(path.into());
+    let request = shim.create_request(POD, &spec);
+    let (_, text) = refusal(shim.client.create(context(), &request).await);
+    assert!(text.starts_with("network.refused: "), "{text}");
+    assert_eq!(*shim.network.attached.lock().unwrap(), [std::path::PathBuf::from(path)]);
+    assert!(!shim.state_dir().exists());
+}
+
+#[tokio::test]
 async fn a_failed_launch_leaves_nothing() {
     // E21: a node without the TEE
     let mut shim = Shim::with(Setup { launch_fails: true, ..Setup::default() }).await;

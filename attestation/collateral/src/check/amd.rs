@@ -21,14 +21,14 @@ use crate::mark::Mark;
 pub(crate) struct Leaf<'a> {
     key: SigningKey,
     product: Product,
-    /// `None` for leased keys, which name no chip.
+    /// `None` for leased keys, which name no chip, and where the report withholds its chip.
     chip: Option<&'a [u8]>,
     tcb: TcbVersion,
 }
 
 impl<'a> Leaf<'a> {
-    pub(crate) fn vcek(product: Product, chip: &'a HardwareId, tcb: TcbVersion) -> Self {
-        Self { key: SigningKey::Vcek, product, chip: Some(chip.as_bytes()), tcb }
+    pub(crate) fn vcek(product: Product, chip: Option<&'a HardwareId>, tcb: TcbVersion) -> Self {
+        Self { key: SigningKey::Vcek, product, chip: chip.map(HardwareId::as_bytes), tcb }
     }
 
     /// The leased key that signed a report.

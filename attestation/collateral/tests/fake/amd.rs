@@ -48,6 +48,11 @@ impl Chip {
         })
     }
 
+    /// A report that withholds its chip.
+    pub(crate) fn masked() -> Self {
+        Self::of(&names(), 0, |report| report[0x1A0..0x1E0].fill(0))
+    }
+
     /// A report that is signed with a provider's key.
     pub(crate) fn leased() -> Self {
         let names = Names { provider: Some("CN=cloud.example"), ..names() };

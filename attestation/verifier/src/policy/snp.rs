@@ -23,6 +23,7 @@ use super::rule::AtLeast;
 use super::rule::Bound;
 use super::rule::Bytes;
 use super::rule::OneOf;
+use super::rule::Table;
 use super::rule::Values;
 use super::rule::Version;
 use crate::GuestRequirements;
@@ -345,7 +346,7 @@ impl<'de> Deserialize<'de> for SnpWhere {
         #[serde(untagged)]
         enum Form {
             Any(AnyGenuineChip),
-            Listed(Listed),
+            Listed(Table<Listed>),
         }
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -358,10 +359,10 @@ impl<'de> Deserialize<'de> for SnpWhere {
         }
         match Form::deserialize(deserializer)? {
             Form::Any(_) => Ok(Self { chips: None, providers: BTreeSet::new() }),
-            Form::Listed(Listed { chips: Some(_), any_genuine_chip: true, .. }) => {
+            Form::Listed(Table(Listed { chips: Some(_), any_genuine_chip: true, .. })) => {
                 Err(D::Error::custom("where has chips, or any-genuine-chip, not both"))
             }
-            Form::Listed(Listed { chips, any_genuine_chip, providers }) => Ok(Self {
+            Form::Listed(Table(Listed { chips, any_genuine_chip, providers })) => Ok(Self {
                 chips: if any_genuine_chip { None } else { Some(chips.unwrap_or_default()) },
                 providers,
             }),

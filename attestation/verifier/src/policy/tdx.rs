@@ -19,6 +19,7 @@ use super::rule::AtLeast;
 use super::rule::Bound;
 use super::rule::Bytes;
 use super::rule::OneOf;
+use super::rule::Table;
 use super::rule::Values;
 use crate::Measurement;
 use crate::tdx::Grace;
@@ -192,7 +193,7 @@ impl<'de> Deserialize<'de> for TdxWhere {
         #[serde(untagged)]
         enum Form {
             Any(AnyGenuineChip),
-            Listed(Listed),
+            Listed(Table<Listed>),
         }
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -201,7 +202,7 @@ impl<'de> Deserialize<'de> for TdxWhere {
         }
         Ok(match Form::deserialize(deserializer)? {
             Form::Any(_) => Self { platforms: None },
-            Form::Listed(Listed { platforms }) => Self { platforms: Some(platforms) },
+            Form::Listed(Table(Listed { platforms })) => Self { platforms: Some(platforms) },
         })
     }
 }

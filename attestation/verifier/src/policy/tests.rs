@@ -288,6 +288,22 @@ fn what_is_not_there_is_an_error_and_not_an_empty_set() {
 }
 
 #[test]
+fn a_list_is_not_taken_for_a_table() {
+    let place = "where = \"any-genuine-chip\"\nhost-data = \"initdata\"\n";
+    let one = format!("[snp]\n{place}measurement = [\"{}\"]\n", "01".repeat(48));
+    let policy = Policy::parse(&one).unwrap();
+    let listed = Values::Listed(BTreeSet::from([Measurement([1; 48])]));
+    assert_eq!(policy.snp.unwrap().measurement, Some(listed));
+    for bad in [
+        format!("[snp]\n{place}measurement = [\"r\"]\n"),
+        BASE.replace("\"any-genuine-chip\"", "[[], true, []]"),
+        TDX.replace("\"any-genuine-chip\"", "[[]]"),
+    ] {
+        assert!(matches!(Policy::parse(&bad), Err(PolicyError::Toml { .. })), "{bad}");
+    }
+}
+
+#[test]
 fn thresholds_can_be_met_and_are_not_met_by_nobody() {
     let source = |keys: &str, signatures: &str, threshold: usize| {
         Policy::parse(&with(&format!(

@@ -65,22 +65,21 @@ fn kernel_date(banner: &[u8]) -> Option<u64> {
     let mut parts = date.split('-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
     let is_date = parts.next().is_none() && [year.len(), month.len(), day.len()] == [4, 2, 2];
-    let number = |text: &str| text.parse::<u16>().ok();
+    let number = |text: &str| text.parse::<u64>().ok();
     seconds(number(year)?, number(month)?, number(day)?).filter(|_| is_date)
 }
 
 /// Midnight UTC of a day of the Gregorian calendar, from 1970 on.
-const fn seconds(year: u16, month: u16, day: u16) -> Option<u64> {
+const fn seconds(year: u64, month: u64, day: u64) -> Option<u64> {
     if year < 1970 || year > 9999 || month < 1 || month > 12 || day < 1 || day > 31 {
         return None;
     }
     // Days since 1970 by the days since the first of March in the year 0, as if years began then:
     // 719468 of them had passed. A year's first months belong to the year before.
     let early = month <= 2;
-    let (year, month) = (year as u64, month as u64);
     let (year, month) = if early { (year - 1, month + 9) } else { (year, month - 3) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5;
-    Some((days + day as u64 - 1 - 719_468) * 86_400)
+    Some((days + day - 1 - 719_468) * 86_400)
 }
 
 /// Why the guest's clock cannot be trusted as far as it should.

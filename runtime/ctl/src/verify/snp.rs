@@ -203,10 +203,9 @@ fn parse_report(file: &Input) -> Result<Report, Failure> {
 fn entries(file: &Input, signer: SigningKey) -> Result<Vec<TableEntry>, Failure> {
     let content = file.content();
     // A table begins with a GUID, a certificate with a SEQUENCE or dashes.
-    if !content.starts_with(&[0x30]) && !content.trim_ascii_start().starts_with(b"-") {
-        if let Ok(table) = parse_table(&content) {
-            return Ok(table);
-        }
+    let is_certificate = content.starts_with(&[0x30]) || content.trim_ascii_start().starts_with(b"-");
+    if !is_certificate && let Ok(table) = parse_table(&content) {
+        return Ok(table);
     }
     let ders = file.elements(&["CERTIFICATE"])?;
     Ok(ders.into_iter().map(|data| TableEntry { kind: kind(&data, signer), data }).collect())

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The files that `casemate verify` takes.
+
+use std::path::Path;
+
+use casemate_collateral::SnpCertificates;
+use casemate_collateral::TdxCollateral;
+use casemate_evidence::snp::CertificateKind;
+use pem_rfc7468::LineEnding;
+
+use crate::failure::Failure;
+use crate::file;
+
+/// Writes `chain.pem` with the signer's certificate and the one above it, and `crl.der`.
+pub(super) fn snp(dir: &Path, found: &SnpCertificates) -> Result<(), Failure> {
+    make(dir)?;
+    let mut chain = String::new();
+    for entry in &found.entries {
+        if entry.kind == CertificateKind::Crl {
+            put(dir, "crl.der", &entry.data)?;
+        } else {
+            let encoded = pem_rfc7468::encode_string("CERTIFICATE", LineEnding::LF, &entry.data);
+            chain += &encoded.map_err(|error| {
+                Failure::new("internal", error, "report this as a bug of Casemate")
+            })?;
+        }
+    }
+    put(dir, "chain.pem", chain.as_bytes())
+}
+
+/// Writes `collateral.json`.
+pub(super) fn tdx(dir: &Path, found: &TdxCollateral) -> Result<(), Failure> {
+    make(dir)?;
+    put(dir, "collateral.json", found.json().as_bytes())
+}
+
+fn put(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+    let path = dir.join(name);
+    file::write_bytes(&path, bytes)?;
+    println!("{}", path.display());
+    Ok(())
+}
+
+fn make(dir: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(dir).map_err(|error| {
+        let message = format!("failed to make {}: {error}", dir.display());
+        Failure::new("file", message, "check the path and its permissions")
+    })
+}
