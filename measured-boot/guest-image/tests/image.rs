@@ -161,15 +161,14 @@ fn the_built_images_hold_the_same_agent_and_kernel_modules() {
         assert_eq!(parts[part], simulated_parts[part], "{part}");
     }
 
-    // No software TEE is compiled into the agent: the port to it has a name that only the device
-    // knows.
-    let knows = |program: &[u8]| program.windows(PSP_PORT.len()).any(|window| window == PSP_PORT);
-    assert!(knows(&device), "the device no longer has this name in it: choose another");
+    // No software TEE is compiled into the agent: nothing in it opens what makes a program a device.
+    let knows = |program: &[u8]| program.windows(CUSE.len()).any(|window| window == CUSE);
+    assert!(knows(&device), "the device no longer has this path in it: choose another mark");
     assert!(!knows(&agent));
 }
 
-/// The virtio-serial port between the device of the software TEE and the software PSP.
-const PSP_PORT: &[u8] = b"casemate.psp";
+/// The kernel's interface for devices whose driver is a program.
+const CUSE: &[u8] = b"/dev/cuse";
 
 /// Each listed file is there, each there is listed, and the network's driver stands behind what it
 /// needs.
