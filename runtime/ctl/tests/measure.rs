@@ -117,7 +117,7 @@ fn each_other_vmm_or_feature_gives_another_digest() {
     assert_eq!(measure(&["--guest-features", "1"]), digests[0]);
     assert!(measure(&["--vmm", "other"]).unwrap_err().starts_with("measure: "));
     for wrong in [["--guest-features", "0x20"], ["--initrd", &firmware], ["--append", "x"]] {
-        assert!(measure(&wrong).unwrap_err().starts_with("error: "), "{wrong:?}");
+        assert!(measure(&wrong).unwrap_err().starts_with("usage: "), "{wrong:?}");
     }
 }
 
