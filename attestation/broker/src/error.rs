@@ -8,6 +8,8 @@ use casemate_agent_api::Code;
 use casemate_kbs_protocol::MAX_RESOURCE_BYTES;
 use casemate_verifier::RootError;
 
+use crate::collateral::CollateralError;
+
 /// Why the broker cannot be set up, opened or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -131,6 +133,15 @@ pub enum BrokerError {
         /// Which member.
         member: &'static str,
     },
+    /// `collateral.toml` is not usable.
+    #[error("failed to use {}", path.display())]
+    Collateral {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: CollateralError,
+    },
     /// A worker task ended before its work was done.
     #[error("an internal task of the broker failed")]
     Task,
@@ -161,7 +172,8 @@ impl BrokerError {
             | Self::ResourceSize { .. }
             | Self::Listen { .. }
             | Self::Requirements { .. }
-            | Self::RequirementValue { .. } => Code::BrokerCommand,
+            | Self::RequirementValue { .. }
+            | Self::Collateral { .. } => Code::BrokerCommand,
             Self::Task | Self::Randomness | Self::Certificate { .. } => Code::Internal,
             _ => Code::BrokerStore,
         }
