@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Builds programs and guest images, and runs what needs them.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -38,6 +39,16 @@ pub(crate) fn digest_cost(steps: &Steps) -> anyhow::Result<()> {
         let mut build = cargo();
         build.args(["build", "--locked", "--release", "-p", "casemate-launch-digest"]);
         build.args(["--example", "digest_cost"]);
+        show(build)
+    })
+}
+
+/// Measures what a verdict costs; optimised, as it is about signatures.
+pub(crate) fn verify_cost(steps: &Steps) -> anyhow::Result<()> {
+    steps.step("build the examples verify_cost and tdx_verify_cost for release", || {
+        let mut build = cargo();
+        build.args(["build", "--locked", "--release", "-p", "casemate-verifier"]);
+        build.args(["--example", "verify_cost", "--example", "tdx_verify_cost"]);
         show(build)
     })
 }
@@ -146,6 +157,7 @@ pub(crate) fn tests(steps: &Steps) -> anyhow::Result<()> {
         let mut test = cargo();
         // Nothing may skip: the set-up above has brought everything that a test can ask for.
         test.args(["test", "--locked", "--workspace", "--no-fail-fast"])
+            .env("PATH", path_with_tools()?)
             .env("CASEMATE_REQUIRE", "1");
         if !vectors.is_dir() {
             anyhow::ensure!(std::env::var_os("CI").is_none(), "{} is missing", vectors.display());
@@ -160,9 +172,20 @@ pub(crate) fn tests(steps: &Steps) -> anyhow::Result<()> {
     })
 }
 
+/// `PATH`, and behind it the programs that the set-up unpacked without installing them.
+fn path_with_tools() -> anyhow::Result<OsString> {
+    let tools = step::build_folder().join("tools/usr");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([tools.join("bin"), tools.join("sbin")]);
+    std::env::join_paths(folders).context("PATH")
+}
+
 /// Runs a command of the end-to-end program.
 pub(crate) fn end_to_end(command: &str, options: &[String]) -> anyhow::Result<ExitCode> {
-    let status = Command::new(step::target().join("debug/casemate-e2e"))
+    // Whatever ends this process tells the other to end and clean up.
+    let status = Command::new("setpriv")
+        .args(["--pdeathsig", "TERM"])
+        .arg(step::target().join("debug/casemate-e2e"))
         .arg(command)
         .args(options)
         .envs((command == "bench").then_some(("CASEMATE_RELEASE_SHIM", "1")))

@@ -154,6 +154,7 @@ const SECRETS: &[&str] =
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("casemate-evidence", IO, "evidence is parsed without I/O"),
     ("casemate-verifier", IO, "verdicts are reached without I/O"),
+    ("casemate-ear", IO, "tokens are made and read without I/O"),
     ("casemate-kbs-protocol", IO, "the protocol is pure"),
     ("casemate-policy", IO, "the policy is data"),
     ("casemate-policy-monitor", IO, "the monitor is pure"),

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
+use casemate_guest_image::ImageTee;
 use casemate_guest_image::inputs;
 use casemate_guest_image::inputs::Archive;
 use casemate_guest_image::inputs::FetchError;
@@ -30,7 +31,9 @@ pub(crate) enum Scope {
 
 /// Sets up; what is there already is left alone.
 pub(crate) fn run(steps: &Steps, scope: Scope) -> anyhow::Result<()> {
-    let missing: Vec<&str> = PACKAGES.iter().copied().filter(|name| !is_installed(name)).collect();
+    let tests: &[&str] = if scope == Scope::Test { TEST_PACKAGES } else { &[] };
+    let wanted = PACKAGES.iter().chain(tests).copied();
+    let missing: Vec<&str> = wanted.filter(|name| !is_installed(name)).collect();
     if !missing.is_empty() {
         steps.step(&format!("install Debian packages: {}", missing.join(" ")), || {
             apt(&["update"])?;
@@ -75,11 +78,12 @@ pub(crate) fn run(steps: &Steps, scope: Scope) -> anyhow::Result<()> {
 /// machine, and whoever reads the output knows that digests differ from the release's.
 fn guest_inputs(folder: &Path) -> anyhow::Result<()> {
     let own = step::own_lock();
-    let lock = if own.exists() { Lock::read(&own)? } else { Lock::of_this_release()? };
+    let lock = if own.exists() { Lock::read(&own)? } else { Lock::of_this_release(ImageTee::Snp)? };
     match inputs::prepare(folder, &lock) {
         Ok(_) => Ok(()),
         Err(moved_on @ FetchError::NotOffered { .. }) => {
-            let newest = inputs::lock_newest(folder).context("lock the newest packages")?;
+            let newest =
+                inputs::lock_newest(folder, ImageTee::Snp).context("lock the newest packages")?;
             std::fs::write(&own, newest.to_json()).context("write a lock")?;
             eprintln!(
                 "note: {moved_on}: the guest images are built from the offered ones, and their \
@@ -179,6 +183,9 @@ const PACKAGES: &[&str] = &[
     "umoci",
     "zstd",
 ];
+
+/// A browser shows the page of `casemate verify --html`: 64 MB to fetch, 220 MB unpacked.
+const TEST_PACKAGES: &[&str] = &["chromium-headless-shell"];
 
 const UNPACKED: &[(&str, &str, &[&str])] = &[
     (

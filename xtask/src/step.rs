@@ -63,6 +63,13 @@ pub(crate) fn target() -> PathBuf {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace()).env("CARGO_TARGET_DIR", target());
+    // What cargo tells this program about itself: build scripts that look at it would run anew, and
+    // all that depends on them, whenever cargo is called by hand in between.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| OF_THIS_PROGRAM.iter().any(|p| name.starts_with(p))) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
@@ -70,7 +77,7 @@ pub(crate) fn cargo() -> Command {
 pub(crate) fn show(mut command: Command) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("start {:?}", command.get_program()))?;
     if !status.success() {
-        bail!("{:?} failed: {status}", command);
+        bail!("{} failed: {status}", line(&command));
     }
     Ok(())
 }
@@ -80,8 +87,8 @@ pub(crate) fn quiet(mut command: Command) -> anyhow::Result<String> {
     let out = command.output().with_context(|| format!("start {:?}", command.get_program()))?;
     if !out.status.success() {
         bail!(
-            "{:?} failed ({}):\n{}{}",
-            command,
+            "{} failed ({}):\n{}{}",
+            line(&command),
             out.status,
             String::from_utf8_lossy(&out.stdout),
             String::from_utf8_lossy(&out.stderr)
@@ -89,3 +96,11 @@ pub(crate) fn quiet(mut command: Command) -> anyhow::Result<String> {
     }
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
+
+/// Program and arguments, for people.
+fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+const OF_THIS_PROGRAM: &[&str] = &["CARGO_PKG_", "CARGO_MANIFEST_"];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The two ioctls of `/dev/sev-guest`.
+//! The ioctls of `/dev/sev-guest` and `/dev/tdx_guest`.
 #![allow(unsafe_code, reason = "an ioctl whose argument holds user addresses has no safe wrapper")]
 
 use std::io;
@@ -9,6 +9,7 @@ use crate::abi::{
     ExitInfo, ExtendedReportRequest, GET_EXT_REPORT, GET_REPORT, GuestRequest, MSG_VERSION,
     RESPONSE_LEN, ReportRequest,
 };
+use crate::tdx_guest::{GET_REPORT0, TdReportRequest};
 
 /// How an ioctl ended: the system call's result, and what firmware and VMM said.
 #[derive(Debug)]
@@ -50,6 +51,16 @@ pub(crate) fn get_extended_report(
     Outcome { result, exit: ExitInfo::from_raw(argument.exitinfo2.get()) }
 }
 
+/// Asks for a TDREPORT, which comes back in `request`.
+pub(crate) fn get_td_report(
+    device: BorrowedFd<'_>,
+    request: &mut TdReportRequest,
+) -> io::Result<()> {
+    // SAFETY: `request` is the 1088-byte struct of this ioctl, without addresses, borrowed mutably
+    // for the length of the call.
+    unsafe { call(device, GET_REPORT0, &raw mut *request) }
+}
+
 fn argument(request: u64, response: u64) -> GuestRequest {
     GuestRequest {
         msg_version: MSG_VERSION,
@@ -64,8 +75,9 @@ fn argument(request: u64, response: u64) -> GuestRequest {
 ///
 /// # Safety
 ///
-/// The addresses inside `argument` must be valid for what the ioctl `op` reads and writes there.
-unsafe fn call(device: BorrowedFd<'_>, op: u32, argument: *mut GuestRequest) -> io::Result<()> {
+/// `argument` must point to the struct of the ioctl `op`, and the addresses inside it must be valid
+/// for what that reads and writes there.
+unsafe fn call<T>(device: BorrowedFd<'_>, op: u32, argument: *mut T) -> io::Result<()> {
     loop {
         // SAFETY: the descriptor is open, and the caller vouches for the argument.
         let code = unsafe { libc::ioctl(device.as_raw_fd(), libc::Ioctl::from(op), argument) };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use casemate_agent_api::Code;
 use casemate_kbs_protocol::MAX_RESOURCE_BYTES;
+use casemate_verifier::PolicyError;
 use casemate_verifier::RootError;
 
 use crate::collateral::CollateralError;
@@ -116,22 +117,22 @@ pub enum BrokerError {
         /// Bytes given.
         actual: usize,
     },
-    /// `rules.toml` is malformed.
-    #[error("{} is malformed", path.display())]
+    /// `rules.toml` is no policy, or one that cannot be applied.
+    #[error("{} cannot be used", path.display())]
     Requirements {
         /// The file.
         path: PathBuf,
         /// Why.
         #[source]
-        source: toml::de::Error,
+        source: Box<PolicyError>,
     },
-    /// A value in `rules.toml` is out of range.
-    #[error("{} has a malformed {member}", path.display())]
+    /// `rules.toml` is of a kind that the broker does not use.
+    #[error("{} {problem}", path.display())]
     RequirementValue {
         /// The file.
         path: PathBuf,
-        /// Which member.
-        member: &'static str,
+        /// What is wrong.
+        problem: &'static str,
     },
     /// `collateral.toml` is not usable.
     #[error("failed to use {}", path.display())]

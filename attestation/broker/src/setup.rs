@@ -157,21 +157,27 @@ const CLOCK_SLACK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Guests pin the CA in their initdata, so that renewing it means to launch them anew.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-const RULES_TEMPLATE: &str = "\
-# Demands on every guest, beside those that cannot be waived (no debug, no migration agent, VMPL 0).
-# Changes take effect with the next attestation.
+/// It names the place itself: there is no default for it.
+pub(crate) const RULES_TEMPLATE: &str = "\
+# Demands on every guest, beside those that cannot be waived (no debug, no migration agent).
+# Changes take effect with the next attestation. All rules: docs/how-to/verify-evidence.md
+[snp]
+where = \"any-genuine-chip\"            # or { chips = [\"<128 hexadecimal digits>\"], providers = [\"CN=...\"] }
+measurement = { reference = \"snp_launch_measurement\" }  # those of `casemate-broker reference add`
+host-data = \"initdata\"                # each resource is allowed to named initdata
 #
-# forbid_smt = true
-# require_single_socket = true
-# require_alias_check = false         # demanded unless it says so here (AMD-SB-3015)
-# allow_products = [\"milan\"]         # refused unless named here: its chips' keys can be extracted
-# min_abi = \"1.55\"
-# chips = [\"<128 hexadecimal digits>\"]
-# vlek_providers = [\"CN=cc-us-east-2.amazonaws.com\"]
+# require-crl = true                  # AMD's revocation list must come with the evidence
+# allow-products = [\"milan\"]          # refused unless named here: its chips' keys can be extracted
+# guest-svn = \">= 1\"
+# abi = \">= 1.55\"
 #
-# [tcb_floor]                         # for the reported and the committed TCB
-# bootloader = 10
-# tee = 0
-# snp = 23
-# microcode = 84
+# [snp.guest]
+# forbid-smt = true
+# require-single-socket = true
+#
+# [snp.platform]
+# require-alias-check = false         # demanded unless it says so here (AMD-SB-3015)
+#
+# [snp.tcb.genoa]                     # for the reported and the committed TCB; other lines are refused
+# floor = { bootloader = \">= 10\", snp = \">= 23\", microcode = \">= 84\" }
 ";

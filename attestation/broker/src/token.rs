@@ -43,6 +43,7 @@ pub(crate) struct Attested<'a> {
     pub(crate) nonce: &'a str,
     pub(crate) report_data: &'a [u8; 64],
     pub(crate) chip_id: &'a [u8; 64],
+    pub(crate) vector: casemate_verifier::TrustVector,
     pub(crate) now: u64,
 }
 
@@ -114,7 +115,7 @@ fn guest(ear: &Ear) -> Option<Guest> {
 }
 
 fn claims(attested: &Attested<'_>) -> Option<Ear> {
-    let Attested { guest, nonce, report_data, chip_id, now } = *attested;
+    let Attested { guest, nonce, report_data, chip_id, vector, now } = *attested;
     let (init_data, report_data) = (hex::encode(guest.host_data), hex::encode(report_data));
     let jwk = object(&guest.key)?;
     let runtime = json!({ "nonce": nonce, "tee-pubkey": jwk });
@@ -130,8 +131,16 @@ fn claims(attested: &Attested<'_>) -> Option<Ear> {
         runtime_data_claims: object(&runtime)?,
         tee: BTreeMap::from([(SNP.to_owned(), snp)]),
     };
-    let vector =
-        TrustVector { configuration: 3, executables: 3, hardware: 2, ..TrustVector::default() };
+    let vector = TrustVector {
+        instance_identity: vector.instance_identity,
+        configuration: vector.configuration,
+        executables: vector.executables,
+        file_system: vector.file_system,
+        hardware: vector.hardware,
+        runtime_opaque: vector.runtime_opaque,
+        storage_opaque: vector.storage_opaque,
+        sourced_data: vector.sourced_data,
+    };
     let appraisal = Appraisal {
         status: vector.status(),
         vector,
@@ -196,8 +205,13 @@ mod tests {
     }
 
     fn issue(signer: &Signer, guest: &Guest, now: u64) -> String {
-        let attested =
-            Attested { guest, nonce: "bm9uY2U=", report_data: &[3; 64], chip_id: &[4; 64], now };
+        let vector = casemate_verifier::TrustVector {
+            executables: 3,
+            hardware: 2,
+            ..casemate_verifier::TrustVector::default()
+        };
+        let (nonce, report_data, chip_id) = ("bm9uY2U=", &[3; 64], &[4; 64]);
+        let attested = Attested { guest, nonce, report_data, chip_id, vector, now };
         signer.issue(&attested).unwrap()
     }
 

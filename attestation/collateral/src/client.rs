@@ -235,7 +235,9 @@ impl Client {
         let entry = Entry { fetched: now, answer: answer.clone() };
         match self.keep(item, entry, below, now)? {
             Ok(()) => Ok(answer),
-            Err(source) => Err(FetchError::NotGenuine { url, item: item.clone(), source }),
+            Err(source) => {
+                Err(FetchError::NotGenuine { url, item: item.clone(), source: Box::new(source) })
+            }
         }
     }
 }

@@ -52,7 +52,7 @@ pub enum FetchError {
         item: Item,
         /// What is wrong.
         #[source]
-        source: CheckError,
+        source: Box<CheckError>,
     },
     /// Something that came along is not what it should be.
     #[error("the {item} that came along is not usable")]
@@ -61,7 +61,7 @@ pub enum FetchError {
         item: &'static str,
         /// What is wrong.
         #[source]
-        source: CheckError,
+        source: Box<CheckError>,
     },
     /// The report does not say on which product line it was made.
     #[error("the report does not name its product line")]
@@ -121,7 +121,9 @@ impl FetchError {
             Self::Missing { .. } => {
                 "check that chip, TCB and product line are those of a report of real hardware"
             }
-            Self::NotGenuine { source: CheckError::NotCurrent { .. }, .. } => {
+            Self::NotGenuine { source, .. }
+                if matches!(**source, CheckError::NotCurrent { .. }) =>
+            {
                 "check the clock; if it is right, the service has stale things: use another"
             }
             Self::NotGenuine { .. } => "do not use that service: ask the vendor's own",

@@ -109,7 +109,7 @@ impl Client {
         let below = self.kept_signing_keys(&item, signer.now)?;
         signer
             .check(&fetched.answer.body, &below)
-            .map_err(|source| FetchError::Offered { item: "certificate", source })
+            .map_err(|source| FetchError::Offered { item: "certificate", source: Box::new(source) })
     }
 
     /// The list that came along, if it is good.
@@ -125,7 +125,10 @@ impl Client {
             match self.judge(item, &answer, &[], now)? {
                 Ok(()) => return Ok(Some(answer.body)),
                 Err(source) => {
-                    setbacks.push(FetchError::Offered { item: "revocation list", source });
+                    setbacks.push(FetchError::Offered {
+                        item: "revocation list",
+                        source: Box::new(source),
+                    });
                 }
             }
         }
@@ -158,7 +161,7 @@ impl Signer<'_> {
             _ => "VCEK",
         };
         let chain = self.check(&leaf.data, offered);
-        Some(chain.map_err(|source| FetchError::Offered { item, source }))
+        Some(chain.map_err(|source| FetchError::Offered { item, source: Box::new(source) }))
     }
 
     fn check(&self, data: &[u8], below: &[TableEntry]) -> Result<Chain, CheckError> {

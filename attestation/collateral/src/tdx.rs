@@ -113,8 +113,8 @@ impl Client {
             items.push((item, fetched.answer));
         }
         let assembled = self.assemble(&items, now);
-        let (collateral, json) =
-            assembled.map_err(|(item, source)| FetchError::Offered { item, source })?;
+        let (collateral, json) = assembled
+            .map_err(|(item, source)| FetchError::Offered { item, source: Box::new(source) })?;
         Ok(TdxCollateral { items, setbacks, collateral, json })
     }
 

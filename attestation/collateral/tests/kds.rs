@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! AMD's service: D17.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod fake;
 
@@ -31,6 +31,9 @@ use fake::refusal;
 
 const GENOA: Product = Product::Genoa;
 const LIST: Item = Item::AmdCrl { product: GENOA, signs: AmdKey::Vcek };
+
+/// Whether a lie is found out as what it is.
+type Finding = fn(&CheckError) -> bool;
 
 fn reason(error: &FetchError) -> &CheckError {
     match error {
@@ -234,7 +237,7 @@ async fn a_proxy_that_lies_is_found_out_and_nothing_is_kept() {
     let genuine = chip.vcek().to_vec();
     let mut flipped = genuine.clone();
     flipped[200] ^= 1;
-    let lies: [(&str, Vec<u8>, fn(&CheckError) -> bool); 11] = [
+    let lies: [(&str, Vec<u8>, Finding); 11] = [
         ("another chip", amd::vcek(|names| names.chip = vec![7; 64]), |e| {
             matches!(e, CheckError::OtherChip { .. })
         }),
@@ -285,7 +288,7 @@ async fn lists_that_lie_are_found_out() {
     let (chip, dir) = (Chip::genoa(), tempfile::tempdir().unwrap());
     let service = Fake::default();
     let client = service.client(chip.anchors(GENOA), dir.path());
-    let lies: [(Vec<u8>, fn(&CheckError) -> bool); 4] = [
+    let lies: [(Vec<u8>, Finding); 4] = [
         (Chip::of_another_root().crl(8, amd::AROUND), |e| matches!(e, CheckError::NotVouched)),
         (chip.crl(8, amd::PAST), |e| matches!(e, CheckError::NotCurrent { .. })),
         (chip.crl(8, amd::FUTURE), |e| matches!(e, CheckError::NotCurrent { .. })),

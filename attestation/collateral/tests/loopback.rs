@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The transport over real connections on loopback.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod fake;
 

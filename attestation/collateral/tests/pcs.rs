@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Intel's service: D17.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod fake;
 
@@ -35,6 +35,9 @@ const EARLY: Update = Update::Early;
 const JULY_2025: u64 = 1_751_328_000;
 /// Within the validity of `tdx_quote_outdated_collateral.json`: 2026-03-01.
 const MARCH_2026: u64 = 1_772_323_200;
+
+/// What a proxy says, and whether that is how it is found out.
+type Lie = (&'static str, Parts, fn(&CheckError) -> bool);
 
 fn reason(error: &FetchError) -> &CheckError {
     match error {
@@ -147,7 +150,7 @@ async fn a_proxy_that_lies_is_found_out_and_nothing_is_kept() {
     let parts = &simulated.parts;
     let better = parts.tcb_info.replacen("OutOfDate", "UpToDate", 1);
     let unsigned = Parts { tcb_info: better, ..parts.clone() };
-    let lies: [(&str, Parts, fn(&CheckError) -> bool); 6] = [
+    let lies: [Lie; 6] = [
         ("a better status", unsigned, |e| matches!(e, CheckError::NotVouched)),
         (
             "another platform",

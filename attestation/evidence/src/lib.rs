@@ -32,5 +32,6 @@
 pub mod az_vtpm;
 pub mod collateral;
 pub mod event_log;
+mod hex_text;
 pub mod snp;
 pub mod tdx;

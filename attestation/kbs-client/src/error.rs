@@ -135,7 +135,7 @@ impl ClientError {
                 Code::BrokerUnreachable
             }
             Self::Untrusted { .. } => Code::BrokerUntrusted,
-            Self::Evidence { .. } => Code::TeeReport,
+            Self::Evidence { source } => source.code,
             Self::Refused { .. } => Code::AttestRefused,
             Self::Denied { .. } => Code::ResourceDenied,
             Self::Missing { .. } => Code::ResourceMissing,
@@ -152,10 +152,31 @@ impl ClientError {
     }
 }
 
-/// The TEE device gave no evidence.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct EvidenceError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+/// The TEE gave no evidence. Reads as what it was made of.
+#[derive(Debug)]
+pub struct EvidenceError {
+    code: Code,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl fmt::Display for EvidenceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl std::error::Error for EvidenceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.source()
+    }
+}
+
+impl EvidenceError {
+    /// No evidence because of `source`; `code` tells the pod's owner where to look.
+    pub fn new(code: Code, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { code, source: source.into() }
+    }
+}
 
 /// The broker's words as one short line: it is authentic, but its text ends up in messages that
 /// the host prints.

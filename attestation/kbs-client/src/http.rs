@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::io;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use reqwest::RequestBuilder;
 use reqwest::Response;
@@ -22,6 +23,8 @@ pub(crate) struct Http(reqwest::Client);
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) cookies: Vec<String>,
+    /// When the broker says that it answered.
+    pub(crate) date: Option<SystemTime>,
     pub(crate) body: Zeroizing<Vec<u8>>,
 }
 
@@ -61,8 +64,10 @@ pub(crate) async fn exchange(
         .take(MAX_COOKIES)
         .filter_map(|value| value.to_str().ok().map(str::to_owned))
         .collect();
+    let date = response.headers().get(reqwest::header::DATE);
+    let date = date.and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
     let body = read_capped(response, operation, cap).await?;
-    Ok(Reply { status, cookies, body })
+    Ok(Reply { status, cookies, date, body })
 }
 
 async fn read_capped(

@@ -2,7 +2,10 @@
 //! One attested session.
 
 use std::future::Future;
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
+use casemate_agent_api::Code;
 use casemate_kbs_protocol::AttestReply;
 use casemate_kbs_protocol::AttestRequest;
 use casemate_kbs_protocol::AuthRequest;
@@ -40,8 +43,8 @@ use crate::http::exchange;
 
 /// Where evidence comes from: the guest's TEE device.
 pub trait EvidenceSource: Send + Sync {
-    /// Evidence JSON over `report_data`; for SNP what `casemate_evidence::snp::Evidence::to_json`
-    /// writes.
+    /// Evidence JSON over `report_data`, in the form of CoCo; for SNP what
+    /// `casemate_evidence::snp::Evidence::to_json` writes.
     fn evidence(
         &self,
         report_data: [u8; REPORT_DATA_BYTES],
@@ -74,6 +77,7 @@ pub struct Session<E> {
     initdata: String,
     key: TeeKeyPair,
     token: Mutex<Option<Token>>,
+    attested_at: OnceLock<SystemTime>,
 }
 
 impl<E: EvidenceSource> Session<E> {
@@ -90,7 +94,8 @@ impl<E: EvidenceSource> Session<E> {
         initdata: String,
     ) -> Result<Self, ClientError> {
         let key = TeeKeyPair::generate().map_err(|_| ClientError::Key)?;
-        Ok(Self { endpoint: endpoint.clone(), tee, source, initdata, key, token: Mutex::new(None) })
+        let (token, attested_at) = (Mutex::new(None), OnceLock::new());
+        Ok(Self { endpoint: endpoint.clone(), tee, source, initdata, key, token, attested_at })
     }
 
     /// Attests, unless the session is attested already.
@@ -100,6 +105,16 @@ impl<E: EvidenceSource> Session<E> {
     /// [`ClientError`]; [`ClientError::is_transient`] tells whether trying again makes sense.
     pub async fn attest(&self) -> Result<(), ClientError> {
         self.token(None).await.map(drop)
+    }
+
+    /// The broker's time when it first accepted the evidence, if it told it (RFC 9110, 6.6.1).
+    ///
+    /// # Security
+    ///
+    /// E9: the owner's time, by TLS to the one CA of the initdata. It has come, so that a clock that
+    /// shows an earlier one is wrong.
+    pub fn attested_at(&self) -> Option<SystemTime> {
+        self.attested_at.get().copied()
     }
 
     /// Fetches and opens a resource; attests first if that has not happened, and once more if the
@@ -183,6 +198,10 @@ impl<E: EvidenceSource> Session<E> {
                 operation: Operation::Attest,
                 what: "the answer holds no token",
             })?;
+        if let Some(date) = reply.date {
+            // Later times are not worth more: the clock that they would correct is set by then.
+            self.attested_at.get_or_init(|| date);
+        }
         tracing::info!(broker = self.endpoint.url(), "attested");
         Ok(Token(Zeroizing::new(token)))
     }
@@ -228,7 +247,8 @@ impl<E: EvidenceSource> Session<E> {
 struct Token(Zeroizing<String>);
 
 fn to_raw(value: &serde_json::Value) -> Result<Box<RawValue>, EvidenceError> {
-    serde_json::value::to_raw_value(value).map_err(|source| EvidenceError(Box::new(source)))
+    serde_json::value::to_raw_value(value)
+        .map_err(|source| EvidenceError::new(Code::Internal, source))
 }
 
 /// The session id of a `Set-Cookie` header, if it is that cookie and a plain value.
@@ -326,6 +346,7 @@ mod tests {
         Reply {
             status: StatusCode::from_u16(status).unwrap(),
             cookies: Vec::new(),
+            date: None,
             body: Zeroizing::new(serde_json::to_vec(&problem).unwrap()),
         }
     }

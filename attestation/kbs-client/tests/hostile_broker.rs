@@ -280,12 +280,42 @@ async fn plain_http_on_the_port_is_not_trusted() {
 }
 
 #[tokio::test]
+async fn the_time_of_the_first_accepted_evidence_is_known() {
+    // E9: refused evidence tells no time, nor does a malformed date.
+    const DATE: &str = "date: Mon, 23 Nov 2026 12:00:00 GMT\r\n";
+    let scripts: [(Script, Option<u64>); 4] = [
+        (|path| dated(path, "200 OK", DATE), Some(1_795_435_200)),
+        (|path| dated(path, "200 OK", "date: tomorrow\r\n"), None),
+        (|path| dated(path, "200 OK", ""), None),
+        (|path| dated(path, "401 Unauthorized", DATE), None),
+    ];
+    for (script, expected) in scripts {
+        let hostile = start(script).await;
+        let endpoint = Endpoint::new(&format!("https://{}", hostile.address), &hostile.ca).unwrap();
+        let source = |_: [u8; 64]| async { Ok::<Value, EvidenceError>(json!({})) };
+        let session = Session::new(&endpoint, Tee::Snp, source, String::new()).unwrap();
+        assert_eq!(session.attested_at(), None);
+        let _ = session.attest().await;
+        let seconds = session
+            .attested_at()
+            .map(|time| time.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs());
+        assert_eq!(seconds, expected);
+    }
+}
+
+fn dated(path: &str, status: &str, date: &str) -> Vec<u8> {
+    if path == "/kbs/v0/auth" { challenge() } else { answer(status, date, r#"{"token":"t"}"#) }
+}
+
+#[tokio::test]
 async fn without_evidence_nothing_is_presented() {
     let hostile = start(|path| attested(path, problem("PolicyDeny"))).await;
     let endpoint = Endpoint::new(&format!("https://{}", hostile.address), &hostile.ca).unwrap();
-    let source = |_: [u8; 64]| async { Err::<Value, _>(EvidenceError("no device".into())) };
+    let none = || EvidenceError::new(Code::TeeQuote, "no device");
+    let source = move |_: [u8; 64]| async move { Err::<Value, _>(none()) };
     let session = Session::new(&endpoint, Tee::Snp, source, String::new()).unwrap();
     let error = session.attest().await.unwrap_err();
-    assert_eq!(error.code(), Code::TeeReport);
+    // The code is the source's, which alone knows what failed.
+    assert_eq!(error.code(), Code::TeeQuote);
     assert_eq!(*hostile.asked.lock().unwrap(), ["/kbs/v0/auth"]);
 }

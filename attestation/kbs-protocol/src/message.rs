@@ -38,12 +38,15 @@ pub fn is_supported_version(version: &str) -> bool {
 pub enum Tee {
     /// AMD SEV-SNP.
     Snp,
+    /// Intel TDX.
+    Tdx,
 }
 
 impl fmt::Display for Tee {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Snp => f.write_str("snp"),
+            Self::Tdx => f.write_str("tdx"),
         }
     }
 }
@@ -195,6 +198,15 @@ const SELECTED_HASH: &str = "selected-hash-algorithm";
 mod tests {
     use super::*;
     use crate::jwk::tests::example_key;
+
+    #[test]
+    fn tees_have_the_ecosystems_names() {
+        for (tee, name) in [(Tee::Snp, "snp"), (Tee::Tdx, "tdx")] {
+            assert_eq!(tee.to_string(), name);
+            assert_eq!(serde_json::to_value(tee).unwrap(), name);
+            assert_eq!(AuthRequest::new(tee).tee, name);
+        }
+    }
 
     #[test]
     fn auth_request_has_the_ecosystems_shape() {

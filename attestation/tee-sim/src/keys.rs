@@ -3,6 +3,9 @@
 //!
 //! RSA keys are slow to make: a folder keeps them. Nobody may trust any of these keys.
 
+mod curve;
+mod stream;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
@@ -10,17 +13,21 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use p384::ecdsa::signature::Signer as _;
-use ring::{digest, hmac};
+use ring::digest;
 use rsa::pkcs1::{DecodeRsaPrivateKey, EncodeRsaPrivateKey};
 use rsa::pkcs8::EncodePublicKey;
 use rsa::pss::SigningKey as PssKey;
-use rsa::rand_core::{CryptoRng, Error, RngCore};
+use rsa::rand_core::RngCore;
 use rsa::sha2::Sha384;
 use rsa::signature::{RandomizedSigner, SignatureEncoding};
 use zeroize::Zeroizing;
 
+pub use curve::{P256Key, P384Key};
+
+pub(crate) use curve::P384_SPKI_HEAD;
+
 use crate::x509::{CertificateError, Signer};
+use stream::{Stream, derive};
 
 /// Size of the authorities' keys in bits, as AMD's.
 pub const RSA_BITS: usize = 4096;
@@ -52,12 +59,6 @@ pub struct RsaKey {
     /// Signatures by digest: a suite has the same certificates in most of its cases.
     made: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
 }
-
-/// A P-256 key that signs with SHA-256.
-pub struct P256Key(p256::ecdsa::SigningKey);
-
-/// A P-384 key that signs with SHA-384.
-pub struct P384Key(p384::ecdsa::SigningKey);
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
@@ -254,70 +255,6 @@ impl Signer for RsaKey {
     }
 }
 
-impl P256Key {
-    /// `SubjectPublicKeyInfo` DER.
-    #[must_use]
-    pub fn spki(&self) -> Vec<u8> {
-        [P256_SPKI_HEAD, &self.point()].concat()
-    }
-
-    /// The public key, uncompressed: 0x04, x, y.
-    #[must_use]
-    pub fn point(&self) -> Vec<u8> {
-        self.0.verifying_key().to_sec1_point(false).as_bytes().to_vec()
-    }
-
-    /// Signs; r and s, 32 bytes big-endian each.
-    #[must_use]
-    pub fn sign_fixed(&self, message: &[u8]) -> [u8; 64] {
-        let signature: p256::ecdsa::Signature = self.0.sign(message);
-        signature.to_bytes().into()
-    }
-}
-
-impl Signer for P256Key {
-    fn algorithm(&self) -> &'static [u8] {
-        ECDSA_SHA256
-    }
-
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CertificateError> {
-        let signature: p256::ecdsa::Signature = self.0.sign(message);
-        Ok(signature.to_der().as_bytes().to_vec())
-    }
-}
-
-impl P384Key {
-    /// `SubjectPublicKeyInfo` DER.
-    #[must_use]
-    pub fn spki(&self) -> Vec<u8> {
-        let point = self.0.verifying_key().to_sec1_point(false);
-        [P384_SPKI_HEAD, point.as_bytes()].concat()
-    }
-
-    /// Signs; r and s, 48 bytes big-endian each.
-    #[must_use]
-    pub fn sign_fixed(&self, message: &[u8]) -> [u8; 96] {
-        let signature: p384::ecdsa::Signature = self.0.sign(message);
-        signature.to_bytes().into()
-    }
-}
-
-/// `SubjectPublicKeyInfo` of a P-384 point up to the point (RFC 5480).
-pub(crate) const P384_SPKI_HEAD: &[u8] = &[
-    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
-    0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
-];
-
-/// The same of a P-256 point.
-const P256_SPKI_HEAD: &[u8] = &[
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
-
-/// `ecdsa-with-SHA256` (RFC 5758).
-const ECDSA_SHA256: &[u8] =
-    &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
-
 /// `rsassaPss` with SHA-384, MGF1 of the same and 48 bytes of salt, as in AMD's certificates
 /// (RFC 4055, section 3.1).
 const RSASSA_PSS_SHA384: &[u8] = &[
@@ -327,61 +264,6 @@ const RSASSA_PSS_SHA384: &[u8] = &[
     0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02, 0x05, 0x00, 0xa2, 0x03,
     0x02, 0x01, 0x30,
 ];
-
-/// Random-looking bytes of a seed and a name: HMAC-SHA-256 of a counter.
-struct Stream {
-    key: hmac::Key,
-    counter: u64,
-    rest: Vec<u8>,
-}
-
-impl Stream {
-    fn new(seed: &[u8; 32], name: &str) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &derive(seed, name));
-        Self { key, counter: 0, rest: Vec::new() }
-    }
-
-    fn take<const N: usize>(&mut self) -> [u8; N] {
-        let mut bytes = [0; N];
-        self.fill_bytes(&mut bytes);
-        bytes
-    }
-}
-
-impl RngCore for Stream {
-    fn next_u32(&mut self) -> u32 {
-        u32::from_le_bytes(self.take())
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        u64::from_le_bytes(self.take())
-    }
-
-    fn fill_bytes(&mut self, places: &mut [u8]) {
-        for place in places {
-            if self.rest.is_empty() {
-                self.rest = hmac::sign(&self.key, &self.counter.to_be_bytes()).as_ref().to_vec();
-                self.counter = self.counter.wrapping_add(1);
-            }
-            *place = self.rest.pop().unwrap_or_default();
-        }
-    }
-
-    fn try_fill_bytes(&mut self, places: &mut [u8]) -> Result<(), Error> {
-        self.fill_bytes(places);
-        Ok(())
-    }
-}
-
-impl CryptoRng for Stream {}
-
-fn derive(seed: &[u8], name: &str) -> [u8; 32] {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
-    let mut derived = [0; 32];
-    let tag = hmac::sign(&key, name.as_bytes());
-    derived.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
-    derived
-}
 
 fn random() -> Result<[u8; 32], KeysError> {
     let mut seed = [0; 32];

@@ -5,6 +5,9 @@
 //! genuine format under a chain of its own, so that everything above the root of trust is the
 //! production code on any machine. For development and tests only.
 //!
+//! It also mints evidence of any product, good or with one fault ([`mint`]), and runs any verifier
+//! on all of it ([`suite`]): that needs no VM.
+//!
 //! # Trust
 //!
 //! Nobody may trust it: whoever runs it holds the signing keys. A verifier accepts its reports only
@@ -30,6 +33,22 @@
 //! let body = fields.encode(&platform, ReportVersion::V3);
 //! assert_eq!(body.as_bytes().len(), 1184);
 //! # let _ = ReportData([0; 64]);
+//! ```
+//!
+//! Evidence in which only the chip is wrong:
+//!
+//! ```
+//! use casemate_tee_sim::keys::Keys;
+//! use casemate_tee_sim::mint::Role;
+//! use casemate_tee_sim::mint::snp::{Options, Product, SnpFault};
+//!
+//! # fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let keys = Keys::from_seed(b"example", 4096);
+//! let options = Options::new(Product::Turin, 1_780_272_000);
+//! let minted = options.mint(&keys, &[SnpFault::HwidOther])?;
+//! assert_eq!(minted.bytes(Role::Report).map(<[u8]>::len), Some(1184));
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! # Invariants

@@ -87,7 +87,13 @@ fn main() -> anyhow::Result<ExitCode> {
             serve(Service::new(Identity::open(&dir)?, version, folder), &socket)?;
         }
         Command::Mint(mint) => mint.run()?,
-        Command::Suite(suite) => return suite.run(),
+        Command::Suite(suite) => {
+            // 1 says something of the verifier, so a suite that could not run says 2.
+            return Ok(suite.run().unwrap_or_else(|error| {
+                tracing::error!("{error:#}");
+                ExitCode::from(2)
+            }));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -60,6 +60,31 @@ async fn reports_tell_this_launch(bench: &Bench, config: casemate_vmm::VmConfig,
     assert_eq!(vm.quit(Duration::from_secs(30)).await, Exit::Requested);
 }
 
+/// E3, E4: whatever strings, boot order and devices the host adds, the report has the MEASUREMENT of
+/// the honest launch, and the guest comes up and answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn additions_of_the_host_change_nothing() {
+    let Some(bench) = Bench::find("added") else { return };
+    let psp = bench.psp();
+    let mut config = bench.config(1, &psp);
+    config.qemu = bench.hostile_qemu(&[
+        "-boot order=cdn,menu=on,strict=on",
+        "-fw_cfg name=opt/org.casemate/cmdline,string=init=/bin/sh",
+        "-fw_cfg name=opt/ovmf/PcdSetNxForStack,string=no",
+        "-smbios type=1,manufacturer=host,serial=init=/bin/sh",
+        "-smbios type=11,value=io.systemd.stub.kernel-cmdline-extra=init=/bin/sh",
+        "-blockdev driver=null-co,node-name=added,size=1048576,read-zeroes=on",
+        "-device virtio-blk-pci,drive=added,serial=added,bootindex=1",
+        "-netdev hubport,id=added-net,hubid=1",
+        "-device virtio-net-pci,netdev=added-net,romfile=",
+        "-device virtio-balloon-pci",
+        "-device virtio-rng-pci",
+        "-device virtio-gpu-pci",
+        "-device qemu-xhci",
+    ]);
+    reports_tell_this_launch(&bench, config, 1).await;
+}
+
 /// E1: another kernel command line with a table that fits it boots, and its digest tells.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_command_line_boots_with_another_digest() {

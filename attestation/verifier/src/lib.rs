@@ -14,7 +14,8 @@
 //!
 //! As AMD's: ARK and ASK with RSA keys of at least 2048 bits, each certificate signed with
 //! RSASSA-PSS, SHA-384 and 48 bytes of salt, `CA:TRUE` on both; a VCEK with a P-384 key, product
-//! name, all TCB levels and the chip's id. A simulated root's subject says "simulated".
+//! name, all TCB levels and the chip's id. A simulated root's subject says "simulated". Roots for
+//! TDX are of another type, [`tdx::Root`], and look like Intel's: P-256 keys and ECDSA with SHA-256.
 //!
 //! # Example
 //!
@@ -70,6 +71,8 @@ pub use policy::ReferenceSource;
 pub use policy::ReferenceValues;
 pub use policy::SnpPolicy;
 pub use policy::SnpWhere;
+pub use policy::TdxPolicy;
+pub use policy::TdxWhere;
 pub use policy::Values;
 pub use policy::lint;
 pub use reference::Bundle;
@@ -79,6 +82,7 @@ pub use reference::PublicKey;
 pub use reference::PublicKeyError;
 pub use reference::SNP_LAUNCH;
 pub use reference::Signers;
+pub use reference::TDX_MRTD;
 pub use root::Root;
 pub use root::RootError;
 pub use root::RootKind;

@@ -34,6 +34,7 @@ mod lint;
 mod place;
 mod rule;
 mod snp;
+mod tdx;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -52,6 +53,8 @@ pub use rule::OneOf;
 pub use rule::Values;
 pub use snp::SnpPolicy;
 pub use snp::SnpWhere;
+pub use tdx::TdxPolicy;
+pub use tdx::TdxWhere;
 
 /// What an owner demands of guests. A TEE without a table is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -59,6 +62,8 @@ pub use snp::SnpWhere;
 pub struct Policy {
     /// Demands on SNP guests.
     pub snp: Option<SnpPolicy>,
+    /// Demands on TDs.
+    pub tdx: Option<TdxPolicy>,
     /// Where reference values come from, for tools that read files.
     pub reference_values: Option<ReferenceSource>,
 }

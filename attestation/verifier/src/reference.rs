@@ -110,10 +110,8 @@ impl Bundle {
             return Err(BundleError::Expired { expires: file.expires });
         }
         let mut values = file.values.0;
-        let launches = file.images.into_iter().flat_map(|image| image.snp);
-        let digests: BTreeSet<Measurement> = launches.flat_map(|snp| snp.launch_digests).collect();
-        if !digests.is_empty() {
-            values.entry(SNP_LAUNCH.to_owned()).or_default().extend(digests);
+        for (name, value) in file.images.into_iter().flat_map(Image::values) {
+            values.entry(name).or_default().insert(value);
         }
         Ok(Self { name: file.name, version: file.version, expires, values })
     }
@@ -136,7 +134,8 @@ impl Bundle {
         self.expires
     }
 
-    /// The values by the name of their set. Those of guest images are in `snp_launch_measurement`.
+    /// The values by the name of their set. Those of guest images are in [`SNP_LAUNCH`], [`TDX_MRTD`]
+    /// and `tdx_rtmr0` to `tdx_rtmr3`.
     #[must_use]
     pub fn values(&self) -> &ReferenceValues {
         &self.values
@@ -168,6 +167,22 @@ struct Image {
     #[serde(rename = "descriptions")]
     _descriptions: BTreeMap<String, Part>,
     snp: Vec<SnpImage>,
+    #[serde(default)]
+    tdx: Option<TdxImage>,
+}
+
+impl Image {
+    /// Each value under the name of the set that it goes into.
+    fn values(self) -> impl Iterator<Item = (String, Measurement)> {
+        let launches = self.snp.into_iter().flat_map(|snp| snp.launch_digests);
+        let launches = launches.map(|digest| (SNP_LAUNCH.to_owned(), digest));
+        let tdx = self.tdx.into_iter().flat_map(|tdx| {
+            let mrtd = [tdx.mrtd, tdx.mrtd_two_pass].map(|mrtd| (TDX_MRTD.to_owned(), mrtd));
+            let rtmrs = tdx.rtmrs.into_iter().map(|(name, value)| (format!("tdx_{name}"), value));
+            mrtd.into_iter().chain(rtmrs)
+        });
+        launches.chain(tdx)
+    }
 }
 
 #[derive(Deserialize)]
@@ -187,6 +202,16 @@ struct SnpImage {
     #[serde(rename = "guest_features")]
     _guest_features: u64,
     launch_digests: Vec<Measurement>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TdxImage {
+    mrtd: Measurement,
+    mrtd_two_pass: Measurement,
+    rtmrs: BTreeMap<String, Measurement>,
+    #[serde(rename = "not_shown")]
+    _not_shown: BTreeMap<String, String>,
 }
 
 /// Sets by name, of which none stands twice.
@@ -271,6 +296,9 @@ const FORMAT: u32 = 1;
 
 /// Name of the set with the launch digests of SNP guests; it is the ecosystem's.
 pub const SNP_LAUNCH: &str = "snp_launch_measurement";
+
+/// The set of a guest image's MRTDs. Those of its registers are `tdx_rtmr0` to `tdx_rtmr3`.
+pub const TDX_MRTD: &str = "tdx_mrtd";
 
 /// Largest bundle that is read, bytes: some guest images of 4 MiB at most.
 pub const MAX_BUNDLE_BYTES: usize = 16 << 20;

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files beside the SNP vectors: what they say must be what the reports say.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "helpers of tests fail the test"
-)]
+#![expect(clippy::panic, reason = "helpers of tests fail the test")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -62,6 +62,8 @@ codes! {
     InitdataMismatch = "initdata.mismatch", next: "the initdata was changed after launch parameters were fixed: treat the node as hostile or broken";
     /// The guest's TEE device gives no report.
     TeeReport = "tee.report", next: "run `casemate check` on the node";
+    /// The host's quote service gives the TDX guest no quote.
+    TeeQuote = "tee.quote", next: "restart the quote generation service (QGS) on the node and read its log";
     /// The TEE that the configuration requires is missing on the node.
     TeeMissing = "tee.missing", next: "schedule the pod to a node with this TEE, or fix what `casemate check` names";
     /// The host asked for a network that could capture loopback or is malformed.
@@ -126,6 +128,10 @@ codes! {
     GuestFull = "guest.full", next: "give the pod more memory";
     /// An earlier failure in the guest could not be undone.
     GuestPoisoned = "guest.poisoned", next: "delete the pod and create it again";
+    /// The guest's clock is before its image was made and cannot be set.
+    GuestClock = "guest.clock", next: "set the node's clock; if it is right, treat the node as hostile or broken";
+    /// The guest has a device that it does not use and cannot turn off.
+    GuestDevice = "guest.device", next: "look at the VMM's command line on the node: only the shim may add devices";
     /// The image pull goes on; ask again.
     PullInProgress = "pull.in-progress", next: "no action: kubelet asks again";
     /// A container could not be created or started inside the guest.

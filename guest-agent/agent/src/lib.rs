@@ -8,8 +8,9 @@
 //!
 //! # How it goes
 //!
-//! 1. `boot` makes the guest usable, reads the initdata and compares its digest with HOST_DATA in
-//!    the guest's own report. On any failure the host is told why and the VM is powered off.
+//! 1. `boot` makes the guest usable, reads the initdata and compares its digest with HOST_DATA
+//!    (SEV-SNP) or MRCONFIGID (TDX) in the guest's own report. On any failure the host is told why
+//!    and the VM is powered off.
 //! 2. The API opens in phase *bound*: only the network may be set, once.
 //! 3. The agent attests to the broker in the initdata; *attested* opens the rest of the API and
 //!    starts the pulls of the policy's images.
@@ -28,6 +29,7 @@ mod backend;
 mod boot;
 mod class;
 mod events;
+mod evidence;
 mod images;
 mod log;
 mod network;

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use casemate_agent_api::ApiError;
+use casemate_attester::SourceKind;
 use casemate_containers::RuntimeConfig;
 
 use crate::backend::Parts;
 use crate::backend::Power;
 use crate::boot;
 use crate::boot::BootError;
-use crate::boot::Tee;
 use crate::boot::chain;
 use crate::network;
 use crate::network::GuestNetwork;
@@ -59,7 +59,7 @@ pub fn run() -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn live(prepared: Result<Tee, BootError>, timeline: Arc<Timeline>) {
+async fn live(prepared: Result<SourceKind, BootError>, timeline: Arc<Timeline>) {
     let mut port = match Port::open() {
         Ok(port) => port,
         Err(error) => return tracing::error!(%error, "no way to the host"),
@@ -79,16 +79,16 @@ async fn live(prepared: Result<Tee, BootError>, timeline: Arc<Timeline>) {
 }
 
 async fn start(
-    prepared: Result<Tee, BootError>,
+    prepared: Result<SourceKind, BootError>,
     timeline: Arc<Timeline>,
 ) -> Result<Guest, ApiError> {
     let failed = |error: BootError| ApiError::new(error.code(), chain(&error));
-    let tee = prepared.map_err(failed)?;
+    let source = prepared.map_err(failed)?;
     let internal = |error: &dyn std::error::Error| {
         ApiError::new(casemate_agent_api::Code::Internal, chain(error))
     };
     network::loopback_up().await.map_err(|error| internal(&error))?;
-    let launch = tokio::task::spawn_blocking(move || boot::check(tee))
+    let launch = tokio::task::spawn_blocking(move || boot::check(source))
         .await
         .map_err(|error| internal(&error))?
         .map_err(failed)?;

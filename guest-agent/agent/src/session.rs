@@ -7,18 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
-use casemate_attester::ReportData;
-use casemate_attester::SevGuest;
-use casemate_evidence::snp::CertificateKind;
-use casemate_evidence::snp::Evidence;
-use casemate_evidence::snp::Report;
-use casemate_evidence::snp::ReportError;
-use casemate_evidence::snp::TableEntry;
-use casemate_evidence::snp::WireError;
 use casemate_image_crypt::Kek;
 use casemate_image_crypt::Kid;
 use casemate_image_pull::BadReference;
@@ -28,12 +21,10 @@ use casemate_image_pull::PinnedReference;
 use casemate_image_pull::PullRequest;
 use casemate_image_pull::Puller;
 use casemate_image_pull::Settings;
+use casemate_kbs_client::ClientError;
 use casemate_kbs_client::Endpoint;
-use casemate_kbs_client::EvidenceError;
-use casemate_kbs_client::EvidenceSource;
 use casemate_kbs_client::Session;
 use casemate_kbs_protocol::ResourceUri;
-use casemate_kbs_protocol::Tee;
 use casemate_policy::Encryption;
 use casemate_policy::ImageRef;
 
@@ -44,6 +35,8 @@ use crate::backend::PullProgress;
 use crate::backend::PulledImage;
 use crate::boot::Launch;
 use crate::boot::chain;
+use crate::boot::clock;
+use crate::evidence::TeeEvidence;
 use crate::resolver::GuestResolver;
 
 /// Where unpacked images lie: in the guest's memory.
@@ -55,7 +48,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// The session with the broker of the initdata.
 pub(crate) struct Broker {
-    session: Session<SnpDevice>,
+    session: Session<TeeEvidence>,
 }
 
 impl Broker {
@@ -68,7 +61,8 @@ impl Broker {
         let broker = &launch.config.broker;
         let endpoint = Endpoint::new(&broker.url, &broker.ca)
             .map_err(|error| ApiError::new(error.code(), chain(&error)))?;
-        let session = Session::new(&endpoint, Tee::Snp, SnpDevice, launch.initdata.clone())
+        let evidence = TeeEvidence::from(launch.source);
+        let session = Session::new(&endpoint, evidence.tee(), evidence, launch.initdata.clone())
             .map_err(|error| ApiError::new(error.code(), chain(&error)))?;
         Ok(Self { session })
     }
@@ -83,12 +77,26 @@ impl Attest for Broker {
                 Err(error) if error.is_transient() => {
                     tracing::warn!(error = chain(&error), "broker does not answer; trying again");
                 }
-                result => return result.map_err(|e| ApiError::new(e.code(), chain(&e))),
+                result => return self.attested(result),
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        self.session.attest().await.map_err(|e| ApiError::new(e.code(), chain(&e)))
+        let result = self.session.attest().await;
+        self.attested(result)
+    }
+}
+
+impl Broker {
+    /// E9: what follows, the registries' certificates among it, is judged at the owner's time if the
+    /// host's is before it.
+    fn attested(&self, result: Result<(), ClientError>) -> Result<(), ApiError> {
+        result.map_err(|error| ApiError::new(error.code(), chain(&error)))?;
+        let known = self.session.attested_at().and_then(|time| {
+            time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
+        });
+        let Some(known) = known else { return Ok(()) };
+        clock::raise(known).map_err(|error| ApiError::new(Code::GuestClock, chain(&error)))
     }
 }
 
@@ -163,42 +171,4 @@ impl PullImages for GuestPuller {
             }),
         }
     }
-}
-
-/// Evidence from `/dev/sev-guest`.
-#[derive(Debug, Clone, Copy)]
-struct SnpDevice;
-
-impl EvidenceSource for SnpDevice {
-    async fn evidence(&self, report_data: [u8; 64]) -> Result<serde_json::Value, EvidenceError> {
-        // The kernel waits for a busy host.
-        let evidence = tokio::task::spawn_blocking(move || snp_evidence(report_data));
-        let evidence = evidence.await.map_err(|error| EvidenceError(Box::new(error)))?;
-        evidence.map_err(|error| EvidenceError(Box::new(error)))
-    }
-}
-
-fn snp_evidence(report_data: [u8; 64]) -> Result<serde_json::Value, SnpEvidenceError> {
-    let raw = SevGuest::open()?.extended_report(&ReportData(report_data))?;
-    let certificates = raw
-        .certificates
-        .iter()
-        .map(|(guid, der)| TableEntry {
-            kind: CertificateKind::from_guid(guid.0),
-            data: der.to_vec(),
-        })
-        .collect();
-    let evidence = Evidence { report: Report::parse(raw.report.as_bytes())?, certificates };
-    Ok(evidence.to_json()?)
-}
-
-/// The device gave no evidence.
-#[derive(Debug, thiserror::Error)]
-enum SnpEvidenceError {
-    #[error(transparent)]
-    Device(#[from] casemate_attester::Error),
-    #[error("the report is malformed")]
-    Report(#[from] ReportError),
-    #[error("the evidence cannot be written")]
-    Wire(#[from] WireError),
 }

@@ -45,6 +45,8 @@ pub struct ExecSpec {
     pub exec: ContainerId,
     /// Argument list.
     pub argv: Vec<String>,
+    /// The whole environment, `NAME=value`.
+    pub env: Vec<String>,
     /// Which streams the agent wants.
     pub stdio: StdioRequest,
 }

@@ -38,6 +38,7 @@ use libcontainer::oci_spec::runtime::User;
 use libcontainer::oci_spec::runtime::UserBuilder;
 
 use crate::request::CreateSpec;
+use crate::request::ExecSpec;
 use crate::request::Limits;
 use crate::request::StdioRequest;
 use crate::seccomp;
@@ -81,14 +82,13 @@ pub(crate) fn build(create: &CreateSpec, places: &Places<'_>) -> Result<Spec, Sp
 /// # Errors
 ///
 /// When the argument list cannot be run.
-pub(crate) fn exec_process(
-    init: &Process,
-    argv: &[String],
-    stdio: StdioRequest,
-) -> Result<Process, SpecError> {
+pub(crate) fn exec_process(init: &Process, exec: &ExecSpec) -> Result<Process, SpecError> {
+    let ExecSpec { argv, env, stdio, .. } = exec;
     check_argv(argv)?;
+    check_environment(env)?;
     let mut process = init.clone();
-    process.set_args(Some(argv.to_vec()));
+    process.set_args(Some(argv.clone()));
+    process.set_env(Some(env.clone()));
     process.set_terminal(Some(matches!(stdio, StdioRequest::Terminal(_))));
     Ok(process)
 }
@@ -295,6 +295,7 @@ pub enum SpecError {
 const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
+    "/proc/dynamic_debug",
     "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",

@@ -16,6 +16,7 @@ use crate::Crate;
 use crate::ElfError;
 use crate::FileRecord;
 use crate::GuestImage;
+use crate::ImageTee;
 use crate::KindName;
 use crate::Manifest;
 use crate::ModuleError;
@@ -33,11 +34,13 @@ use crate::image::read_capped;
 use crate::inputs::Lock;
 use crate::modules::ModuleTree;
 use crate::sbom;
+use crate::variables::VariablesError;
+use crate::variables::without_variables;
 
 /// What a guest image is made of.
 #[derive(Clone, Debug)]
 pub struct BuildInputs<'a> {
-    /// An OVMF image that checks the SEV hash table.
+    /// An OVMF image: for SNP one that checks the SEV hash table, for TDX one that measures.
     pub firmware: &'a Path,
     /// A bzImage.
     pub kernel: &'a Path,
@@ -45,7 +48,8 @@ pub struct BuildInputs<'a> {
     pub modules: &'a Path,
     /// The agent, a static program.
     pub agent: &'a Path,
-    /// The packages that firmware and kernel come from, for the manifest.
+    /// The packages that firmware and kernel come from, for the manifest. The firmware's says which
+    /// TEE the image is for.
     pub lock: Lock,
     /// What the image is for.
     pub kind: Kind<'a>,
@@ -83,11 +87,11 @@ impl Kind<'_> {
 /// [`BuildError`].
 pub fn build(inputs: &BuildInputs<'_>, out: &Path) -> Result<Manifest, BuildError> {
     let read = |path: &Path| read_capped(path, MAX_PART_SIZE).map_err(BuildError::Input);
-    let firmware = read(inputs.firmware)?;
-    // E1: firmware without a place for the table would start any kernel.
-    Ovmf::parse(&firmware)
-        .and_then(|ovmf| ovmf.hash_table_address())
-        .map_err(|source| BuildError::Firmware { path: inputs.firmware.to_owned(), source })?;
+    let tee = inputs.lock.tee();
+    if tee == ImageTee::Tdx && matches!(inputs.kind, Kind::Simulated { .. }) {
+        return Err(BuildError::NoSimulatedTdx);
+    }
+    let firmware = usable_firmware(tee, inputs.firmware, read(inputs.firmware)?)?;
     let kernel = read(inputs.kernel)?;
     let kernel_release = BzImage::parse(&kernel)
         .map_err(|source| BuildError::Kernel { path: inputs.kernel.to_owned(), source })?
@@ -96,7 +100,7 @@ pub fn build(inputs: &BuildInputs<'_>, out: &Path) -> Result<Manifest, BuildErro
         .to_owned();
     let archive = fill_initramfs(inputs, &kernel_release)?;
     let initramfs = compress(&archive.write()?)?;
-    let (cmdline, cmdline_smp) = (command_line(), command_line_smp());
+    let (cmdline, cmdline_smp) = (command_line(tee), command_line_smp(tee));
 
     let parts = [
         (Manifest::FIRMWARE, firmware.as_slice()),
@@ -154,6 +158,18 @@ pub enum BuildError {
         #[source]
         source: OvmfError,
     },
+    /// The firmware cannot start a measured TDX guest, or its variables cannot be taken out.
+    #[error("the firmware {} cannot start a measured TDX guest", path.display())]
+    TdxFirmware {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: VariablesError,
+    },
+    /// The software TEE is one of SNP.
+    #[error("there is no software TEE for guest images of TDX")]
+    NoSimulatedTdx,
     /// The kernel is not one.
     #[error("{} is not a usable kernel", path.display())]
     Kernel {
@@ -216,6 +232,22 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+}
+
+/// The firmware as the guest gets it.
+fn usable_firmware(tee: ImageTee, path: &Path, firmware: Vec<u8>) -> Result<Vec<u8>, BuildError> {
+    let path = || path.to_owned();
+    match tee {
+        ImageTee::Snp => {
+            // E1: firmware without a place for the table would start any kernel.
+            Ovmf::parse(&firmware)
+                .and_then(|ovmf| ovmf.hash_table_address())
+                .map_err(|source| BuildError::Firmware { path: path(), source })?;
+            Ok(firmware)
+        }
+        ImageTee::Tdx => without_variables(&firmware)
+            .map_err(|source| BuildError::TdxFirmware { path: path(), source }),
+    }
 }
 
 fn fill_initramfs(inputs: &BuildInputs<'_>, release: &str) -> Result<Archive, BuildError> {

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::ImageTee;
 use crate::ReadError;
 use crate::Sha256;
 use crate::image::MAX_PART_SIZE;
@@ -39,13 +40,11 @@ pub use lock::LockedPackage;
 pub const KERNEL_SUITE: &str = "bookworm-backports";
 /// Suite of the firmware.
 pub const FIRMWARE_SUITE: &str = "sid";
-/// Package of the firmware, for every architecture alike.
-pub const FIRMWARE_PACKAGE: &str = "ovmf-amdsev";
 
 /// The unpacked packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DebianInputs {
-    /// The AmdSev build of OVMF.
+    /// The build of OVMF for the lock's TEE.
     pub firmware: PathBuf,
     /// The kernel, a bzImage.
     pub kernel: PathBuf,
@@ -78,7 +77,7 @@ impl DebianInputs {
         let merged = folder.join(format!("kernel/usr/lib/modules/{release}"));
         let separate = folder.join(format!("kernel/lib/modules/{release}"));
         let inputs = Self {
-            firmware: folder.join("firmware/usr/share/ovmf/OVMF.amdsev.fd"),
+            firmware: folder.join(FIRMWARE).join(lock.tee().firmware_file()),
             kernel: folder.join(format!("kernel/boot/vmlinuz-{release}")),
             modules: if merged.exists() { merged } else { separate },
             lock,
@@ -133,20 +132,20 @@ pub fn prepare(folder: &Path, lock: &Lock) -> Result<DebianInputs, FetchError> {
 }
 
 /// Fetches the newest signed 6.12 cloud kernel of [`KERNEL_SUITE`] (and of the security updates that
-/// the machine is configured for) and the newest firmware into a folder, and locks them.
+/// the machine is configured for) and the newest firmware for a TEE into a folder, and locks them.
 ///
 /// # Errors
 ///
 /// No usable apt source, a package that cannot be downloaded, or a file that cannot be written: see
 /// [`FetchError`].
-pub fn lock_newest(folder: &Path) -> Result<Lock, FetchError> {
+pub fn lock_newest(folder: &Path, tee: ImageTee) -> Result<Lock, FetchError> {
     let folder = &absolute(folder)?;
     from_some_source(folder, |apt| {
         let kernel =
             newest_kernel(&apt.package_names(KERNEL_PREFIX)?).ok_or(FetchError::NoKernel)?;
         Ok(Lock {
             format: Lock::FORMAT,
-            firmware: apt.download_newest(FIRMWARE_PACKAGE, folder)?,
+            firmware: apt.download_newest(tee.firmware_package(), folder)?,
             kernel: apt.download_newest(&kernel, folder)?,
         })
     })

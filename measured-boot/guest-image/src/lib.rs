@@ -8,9 +8,9 @@
 //! ```no_run
 //! use std::path::Path;
 //!
-//! use casemate_guest_image::{BuildInputs, Kind, build, inputs, verify};
+//! use casemate_guest_image::{BuildInputs, ImageTee, Kind, build, inputs, verify};
 //!
-//! let lock = inputs::Lock::of_this_release()?;
+//! let lock = inputs::Lock::of_this_release(ImageTee::Snp)?;
 //! let debian = inputs::prepare(Path::new("target/casemate/inputs"), &lock)?;
 //! let out = Path::new("target/casemate/guest/production");
 //! let manifest = build(
@@ -35,13 +35,14 @@
 //! - Same inputs, same bytes: no time, path, user, umask or folder order enters the image.
 //! - A production image holds the agent, kernel modules and nothing else: no shell, no device of the
 //!   software TEE. The agent's bytes are the same in both kinds.
-//! - Firmware that would not check the kernel is refused, as are modules that are unsigned or of
-//!   another kernel, and an agent that needs a dynamic linker.
+//! - Firmware that would not check the kernel (SNP) or would not be measured (TDX) is refused, as are
+//!   modules that are unsigned or of another kernel, and an agent that needs a dynamic linker.
 
 mod build;
 mod cmdline;
 mod cpio;
 mod elf;
+mod id_blocks;
 mod image;
 pub mod inputs;
 mod manifest;
@@ -49,6 +50,8 @@ mod modules;
 mod reference_values;
 mod sbom;
 pub mod signature;
+mod tee;
+mod variables;
 mod verify;
 
 pub use build::BuildError;
@@ -59,6 +62,10 @@ pub use cmdline::command_line;
 pub use cmdline::command_line_smp;
 pub use cpio::CpioError;
 pub use elf::ElfError;
+pub use id_blocks::BoundLaunch;
+pub use id_blocks::IdBlockDemand;
+pub use id_blocks::IdBlockProblem;
+pub use id_blocks::verify_id_blocks;
 pub use image::GuestImage;
 pub use image::ReadError;
 pub use manifest::FileRecord;
@@ -70,11 +77,14 @@ pub use modules::ModuleError;
 pub use reference_values::ReferenceValues;
 pub use reference_values::ReferenceValuesError;
 pub use reference_values::SnpReferenceValues;
+pub use reference_values::TdxReferenceValues;
 pub use sbom::Crate;
 pub use sbom::SBOM_FILE;
 pub use sbom::SbomError;
 pub use sbom::crates;
 pub use sbom::sbom;
+pub use tee::ImageTee;
+pub use variables::VariablesError;
 pub use verify::Difference;
 pub use verify::VerifyError;
 pub use verify::verify;

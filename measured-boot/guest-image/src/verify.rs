@@ -13,6 +13,7 @@ use crate::ReadError;
 use crate::ReferenceValues;
 use crate::ReferenceValuesError;
 use crate::SBOM_FILE;
+use crate::id_blocks::vcpus_of;
 use crate::image::MAX_PART_SIZE;
 use crate::image::read_capped;
 use crate::image::read_manifest;
@@ -48,7 +49,7 @@ pub fn verify(folder: &Path) -> Result<Vec<Difference>, ReadError> {
     }
     names.sort();
     names.retain(|name| {
-        let is_beside = BESIDE.contains(&name.as_str()) || is_id_block(name);
+        let is_beside = BESIDE.contains(&name.as_str()) || vcpus_of(name).is_some();
         !is_beside && !manifest.parts.contains_key(name)
     });
     differences.extend(names.into_iter().map(|name| Difference::Unexpected { name }));
@@ -84,13 +85,6 @@ pub enum VerifyError {
 /// Files that belong to an image and are not measured.
 const BESIDE: [&str; 4] =
     [Manifest::FILE, SBOM_FILE, ReferenceValues::FILE, ReferenceValues::SIGNATURE];
-
-/// `id-block-2.bin` and `id-auth-2.bin` bind launches with two virtual CPUs.
-fn is_id_block(name: &str) -> bool {
-    let number = name.strip_prefix("id-block-").or_else(|| name.strip_prefix("id-auth-"));
-    let number = number.and_then(|rest| rest.strip_suffix(".bin"));
-    number.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
-}
 
 /// One way in which a guest image departs from its manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]

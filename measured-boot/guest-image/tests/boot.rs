@@ -23,7 +23,9 @@ use std::time::Duration;
 use casemate_boot_formats::sev_hashes::KernelHashes;
 use casemate_boot_formats::sev_hashes::KernelHashesError;
 use casemate_boot_formats::sev_hashes::TABLE_SIZE;
+use casemate_guest_image::GuestImage;
 use casemate_guest_image::Kind;
+use casemate_guest_image::build;
 
 use fw_cfg::FwCfg;
 use qemu::Boot;
@@ -142,6 +144,41 @@ fn two_cpus_boot_with_acpi() {
     assert_eq!(value(report, "nets"), "eth0 lo");
     assert_eq!(value(report, "disk"), "casemate-initdata");
     check_modules(report);
+}
+
+/// Outside of a TD, the firmware measures nothing; that the kernel starts through it is the same.
+#[test]
+fn tdx_firmware_starts_the_kernel_once_its_keys_are_out() {
+    if qemu::installed().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let Some(debian) = fixtures::debian_tdx(folder.path()) else { return };
+    let probe = fixtures::compile_probe(folder.path());
+    let out = folder.path().join("image");
+    build(&fixtures::build_inputs(&debian, &probe, Kind::Production), &out).unwrap();
+    let image = GuestImage::read(&out).unwrap();
+    let guest = Guest {
+        firmware: &image.firmware,
+        kernel: &image.kernel,
+        initramfs: &image.initramfs,
+        cmdline: std::str::from_utf8(&image.cmdline).unwrap(),
+        table: None,
+        table_address: 0,
+        vcpus: NonZeroU16::MIN,
+        acpi: None,
+        hardware: &[],
+    };
+    let boot = guest.boot(PATIENCE);
+    let report = report(&boot);
+    assert!(value(report, "cmdline").contains("casemate.tee=tdx "), "{report}");
+    check_modules(report);
+
+    // The package's firmware knows Microsoft's keys and refuses Debian's kernel.
+    let original = std::fs::read(&debian.firmware).unwrap();
+    let limit = boot.time.saturating_mul(2).saturating_add(EXTRA);
+    let boot = Guest { firmware: &original, ..guest }.boot(limit);
+    assert_eq!(boot.report, None, "{}", boot.errors);
 }
 
 #[test]

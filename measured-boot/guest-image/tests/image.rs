@@ -16,12 +16,14 @@ use std::fs;
 use std::num::NonZeroU16;
 use std::path::Path;
 
+use casemate_boot_formats::tdvf::Tdvf;
 use casemate_guest_image::BuildError;
 use casemate_guest_image::BuildInputs;
 use casemate_guest_image::Crate;
 use casemate_guest_image::Difference;
 use casemate_guest_image::ElfError;
 use casemate_guest_image::GuestImage;
+use casemate_guest_image::ImageTee;
 use casemate_guest_image::Kind;
 use casemate_guest_image::KindName;
 use casemate_guest_image::Manifest;
@@ -36,6 +38,9 @@ use casemate_guest_image::verify;
 use casemate_guest_image::verify_reference_values;
 use casemate_launch_digest::GuestFeatures;
 use casemate_launch_digest::SnpLaunch;
+use casemate_launch_digest::plan::TdParams;
+use casemate_launch_digest::plan::TdxInputs;
+use casemate_launch_digest::tdx::MrtdForm;
 
 #[test]
 fn two_builds_in_different_folders_are_equal() {
@@ -125,6 +130,45 @@ fn production_holds_the_agent_and_modules_only() {
         assert_eq!(same, part != "initramfs", "{part}");
     }
 }
+
+/// The claim of the two guest images that `cargo xtask` builds: a simulated guest runs production's
+/// agent to the byte, beside files that production does not have.
+#[test]
+fn the_built_images_hold_the_same_agent_and_kernel_modules() {
+    let Some(guest) = fixtures::built_images() else { return };
+    let read = |name: &str, kind| {
+        let image = GuestImage::read(&guest.join(name)).unwrap();
+        assert_eq!(image.manifest.kind, kind);
+        (unpack(&image.initramfs), image.manifest.parts)
+    };
+    let (production, parts) = read("production", KindName::Production);
+    let (mut simulated, simulated_parts) = read("sim", KindName::Simulated);
+
+    let device = simulated.remove("init").unwrap();
+    let agent = simulated.remove("casemate-agent").unwrap();
+    assert_eq!(Sha256::of(&agent), Sha256::of(&production["init"]), "the agents differ");
+    assert!(agent == production["init"]);
+    let modules = |files: &BTreeMap<String, Vec<u8>>, folder: &str| -> BTreeMap<_, _> {
+        let inside = files.iter().filter(|(path, _)| path.starts_with(folder));
+        inside.map(|(path, contents)| (path.clone(), Sha256::of(contents))).collect()
+    };
+    assert_eq!(modules(&production, "lib/modules/"), modules(&simulated, "lib/modules/"));
+    let extra = modules(&simulated, "lib/modules-sim/");
+    let all = modules(&simulated, "lib/");
+    assert_eq!(simulated.len(), all.len(), "a file in another place");
+    assert_eq!(all.len(), extra.len() + modules(&production, "lib/").len());
+    for part in [Manifest::CMDLINE, Manifest::CMDLINE_SMP, Manifest::FIRMWARE, Manifest::KERNEL] {
+        assert_eq!(parts[part], simulated_parts[part], "{part}");
+    }
+
+    // No software TEE is compiled into the agent: nothing in it opens what makes a program a device.
+    let knows = |program: &[u8]| program.windows(CUSE.len()).any(|window| window == CUSE);
+    assert!(knows(&device), "the device no longer has this path in it: choose another mark");
+    assert!(!knows(&agent));
+}
+
+/// The kernel's interface for devices whose driver is a program.
+const CUSE: &[u8] = b"/dev/cuse";
 
 /// Each listed file is there, each there is listed, and the network's driver stands behind what it
 /// needs.
@@ -314,13 +358,71 @@ fn reference_values_and_bill_of_materials_lie_beside_the_image() {
 }
 
 #[test]
+fn a_tdx_image_has_its_own_firmware_command_line_and_reference_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(debian) = fixtures::debian_tdx(folder.path()) else { return };
+    let probe = fixtures::compile_probe(folder.path());
+    let out = folder.path().join("image");
+    build(&fixtures::build_inputs(&debian, &probe, Kind::Production), &out).unwrap();
+    let image = GuestImage::read(&out).unwrap();
+
+    assert!(image.cmdline.starts_with(b"casemate.tee=tdx "));
+    assert_eq!(image.cmdline, image.cmdline_smp);
+    // The drivers of either TEE are in every image, and the agent is the same.
+    let files = unpack(&image.initramfs);
+    assert_eq!(files["init"], fs::read(&probe).unwrap());
+    for module in ["configfs", "tsm", "tdx-guest", "sev-guest"] {
+        assert!(files.contains_key(&format!("lib/modules/{module}.ko.xz")), "{module}");
+    }
+
+    // Of the firmware, nothing but variables is gone, and MRTD is that of the package.
+    let original = fs::read(&debian.firmware).unwrap();
+    assert_ne!(image.firmware, original);
+    let pairs = || image.firmware.iter().zip(&original);
+    assert!(pairs().all(|(new, old)| new == old || *new == 0xff));
+    let gone = pairs().filter(|(new, old)| new != old).count();
+    assert!((30_000..40_000).contains(&gone), "{gone} bytes of keys");
+    let mrtd = |firmware: &[u8], form| {
+        let tdvf = Tdvf::parse(firmware).unwrap();
+        let inputs = TdxInputs { tdvf, params: TdParams::default(), vcpus: NonZeroU16::MIN };
+        inputs.plan().unwrap().mrtd(form).to_string()
+    };
+    let text = fs::read_to_string(out.join(ReferenceValues::FILE)).unwrap();
+    let values: ReferenceValues = serde_json::from_str(&text).unwrap();
+    assert!(values.snp.is_empty());
+    let tdx = values.tdx.unwrap();
+    assert_eq!(tdx.mrtd, mrtd(&original, MrtdForm::SinglePass));
+    assert_eq!(tdx.mrtd_two_pass, mrtd(&original, MrtdForm::TwoPass));
+    assert_ne!(tdx.mrtd, tdx.mrtd_two_pass);
+    // What nobody can predict has its reason, and nothing is in both.
+    assert!(tdx.rtmrs.keys().eq(["rtmr2", "rtmr3"]), "{:?}", tdx.rtmrs);
+    assert!(tdx.not_shown.keys().eq(["rtmr0", "rtmr1"]), "{:?}", tdx.not_shown);
+    assert_eq!(tdx.rtmrs["rtmr3"], "0".repeat(96));
+
+    assert_eq!(verify(&out).unwrap(), []);
+    assert!(verify_reference_values(&out).unwrap());
+
+    // Firmware without a hash table, a file that is no firmware, and a TEE that is not simulated.
+    let elsewhere = folder.path().join("refused");
+    let refused = |inputs: &BuildInputs<'_>| build(inputs, &elsewhere).unwrap_err();
+    let snp = fixtures::debian().unwrap();
+    let good = fixtures::build_inputs(&debian, &probe, Kind::Production);
+    let error = refused(&BuildInputs { lock: snp.lock.clone(), ..good.clone() });
+    assert!(matches!(error, BuildError::Firmware { .. }), "{error:?}");
+    let error = refused(&BuildInputs { firmware: &debian.kernel, ..good.clone() });
+    assert!(matches!(error, BuildError::TdxFirmware { .. }), "{error:?}");
+    let error = refused(&BuildInputs { kind: Kind::Simulated { device: &probe }, ..good });
+    assert!(matches!(error, BuildError::NoSimulatedTdx), "{error:?}");
+}
+
+#[test]
 fn verify_refuses_other_manifests() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = folder.path().join("image.json");
     assert!(matches!(verify(folder.path()), Err(ReadError::File { .. })));
     fs::write(&manifest, "{}").unwrap();
     assert!(matches!(verify(folder.path()), Err(ReadError::Manifest { .. })));
-    let lock = Lock::of_this_release().unwrap().to_json();
+    let lock = Lock::of_this_release(ImageTee::Snp).unwrap().to_json();
     let text = format!(
         "{{\"format\":3,\"kind\":\"production\",\"kernel_release\":\"6.12\",\
          \"inputs\":{lock},\"parts\":{{}},\"initramfs_files\":[]}}"

@@ -98,7 +98,7 @@ pub(crate) enum GuestImageCommand {
     Lock(LockArgs),
     /// Print the bill of materials of a guest image, CycloneDX
     Sbom(SbomArgs),
-    /// Compare the files of a guest image with its manifest and reference values
+    /// Compare the files of a guest image with its manifest, reference values and ID blocks
     Verify(VerifyArgs),
 }
 
@@ -107,6 +107,9 @@ pub(crate) struct BuildArgs {
     /// What the image is for
     #[arg(long, value_name = "KIND", default_value = "production")]
     pub(crate) kind: GuestKind,
+    /// The TEE that it is for; kind sim is one of snp
+    #[arg(long, value_name = "TEE", default_value = "snp")]
+    pub(crate) tee: Tee,
     /// The guest agent, a static program
     #[arg(long, value_name = "FILE")]
     pub(crate) agent: PathBuf,
@@ -134,6 +137,9 @@ pub(crate) struct BuildArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct LockArgs {
+    /// The TEE that the firmware is for
+    #[arg(long, value_name = "TEE", default_value = "snp")]
+    pub(crate) tee: Tee,
     /// Directory that the packages are fetched into
     #[arg(long, value_name = "DIR")]
     pub(crate) inputs: PathBuf,
@@ -166,6 +172,12 @@ pub(crate) struct VerifyArgs {
     /// Public key of whoever signed the reference values, PEM
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
+    /// Fail unless each ID block binds this guest policy
+    #[arg(long, value_name = "HEX", default_value = "0x30000", value_parser = id_block::word)]
+    pub(crate) policy: u64,
+    /// Fail unless this key signed each ID block: the id_key_digest that `idblock create` prints
+    #[arg(long, value_name = "HEX", value_parser = id_block::bytes::<48>)]
+    pub(crate) id_key_digest: Option<[u8; 48]>,
 }
 
 #[derive(Debug, Subcommand)]

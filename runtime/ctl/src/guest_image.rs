@@ -5,6 +5,9 @@ use std::path::Path;
 
 use casemate_guest_image::BuildInputs;
 use casemate_guest_image::Crate;
+use casemate_guest_image::IdBlockDemand;
+use casemate_guest_image::IdBlockProblem;
+use casemate_guest_image::ImageTee;
 use casemate_guest_image::Kind;
 use casemate_guest_image::KindName;
 use casemate_guest_image::ReferenceValues;
@@ -13,6 +16,8 @@ use casemate_guest_image::inputs;
 use casemate_guest_image::inputs::FetchError;
 use casemate_guest_image::inputs::Lock;
 use casemate_guest_image::signature;
+use casemate_launch_digest::id_block::KeyDigest;
+use casemate_launch_digest::snp::GuestPolicy;
 use ring::rand::SystemRandom;
 use zeroize::Zeroizing;
 
@@ -20,6 +25,7 @@ use crate::args::BuildArgs;
 use crate::args::GuestKind;
 use crate::args::LockArgs;
 use crate::args::SbomArgs;
+use crate::args::Tee;
 use crate::args::VerifyArgs;
 use crate::failure::Failure;
 use crate::failure::chain;
@@ -27,13 +33,21 @@ use crate::file;
 
 /// Builds a guest image and prints the digests of its parts.
 pub(crate) fn build(args: &BuildArgs) -> Result<(), Failure> {
+    let failed = |error| Failure::new("guest-image", chain(&error), next_step(&error));
+    let tee = image_tee(args.tee);
     let lock = match &args.lock {
         Some(path) => Lock::read(path),
-        None => Lock::of_this_release(),
+        None => Lock::of_this_release(tee),
     };
-    let debian = lock
-        .and_then(|lock| inputs::prepare(&args.inputs, &lock))
-        .map_err(|error| Failure::new("guest-image", chain(&error), next_step(&error)))?;
+    let lock = lock.map_err(failed)?;
+    if lock.tee() != tee {
+        return Err(Failure::new(
+            "guest-image",
+            format_args!("the lock has firmware for {}, the image is for {tee}", lock.tee()),
+            "give the --tee of the lock, or another lock",
+        ));
+    }
+    let debian = inputs::prepare(&args.inputs, &lock).map_err(failed)?;
     let kind = match (args.kind, &args.sim_device) {
         (GuestKind::Sim, Some(device)) => Kind::Simulated { device },
         (GuestKind::Production, None) => Kind::Production,
@@ -113,9 +127,16 @@ pub(crate) fn sbom(args: &SbomArgs) -> Result<(), Failure> {
 
 /// Fetches the newest packages and writes the lock that names them.
 pub(crate) fn lock(args: &LockArgs) -> Result<(), Failure> {
-    let lock = inputs::lock_newest(&args.inputs)
+    let lock = inputs::lock_newest(&args.inputs, image_tee(args.tee))
         .map_err(|error| Failure::new("guest-image", chain(&error), next_step(&error)))?;
     file::write(args.out.as_deref(), &lock.to_json())
+}
+
+const fn image_tee(tee: Tee) -> ImageTee {
+    match tee {
+        Tee::Snp => ImageTee::Snp,
+        Tee::Tdx => ImageTee::Tdx,
+    }
 }
 
 fn next_step(error: &FetchError) -> &'static str {
@@ -133,21 +154,74 @@ fn next_step(error: &FetchError) -> &'static str {
     }
 }
 
-/// Compares a guest image with its manifest and its reference values, and checks their signature if a
-/// key is given.
+/// Compares a guest image with its manifest, its reference values and its ID blocks, and checks the
+/// values' signature if a key is given.
 pub(crate) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     demand_whole(&args.dir)?;
     demand_values(&args.dir)?;
     let mut text =
         "every part is as the manifest says, and so are the reference values\n".to_owned();
     if let Some(key) = &args.key {
-        let values = file::read(&args.dir.join(ReferenceValues::FILE), ReferenceValues::MAX_SIZE)?;
-        let found = file::read(&args.dir.join(ReferenceValues::SIGNATURE), MAX_KEY_FILE)?;
-        signature::verify(&file::read(key, MAX_KEY_FILE)?, &values, &found)
-            .map_err(|error| Failure::new("guest-image", error, DO_NOT_ACCEPT))?;
+        demand_signature(&args.dir, key)?;
         text.push_str("the reference values are signed by this key\n");
     }
+    text.push_str(&id_blocks(args)?);
     file::write(None, &text)
+}
+
+fn demand_signature(folder: &Path, key: &Path) -> Result<(), Failure> {
+    let path = folder.join(ReferenceValues::SIGNATURE);
+    if !path.exists() {
+        return Err(Failure::new(
+            "guest-image.unsigned",
+            format_args!("{} is missing: nobody signed the reference values", path.display()),
+            "copy it from the release bundle, or sign: casemate guest-image build --sign-key",
+        ));
+    }
+    let values = file::read(&folder.join(ReferenceValues::FILE), ReferenceValues::MAX_SIZE)?;
+    let found = file::read(&path, MAX_KEY_FILE)?;
+    signature::verify(&file::read(key, MAX_KEY_FILE)?, &values, &found)
+        .map_err(|error| Failure::new("guest-image.signature", error, DO_NOT_ACCEPT))
+}
+
+/// Judges the ID blocks and says what they bind.
+fn id_blocks(args: &VerifyArgs) -> Result<String, Failure> {
+    let policy = GuestPolicy::from_bits(args.policy)
+        .map_err(|error| Failure::new("id-block", error, "give a policy with bit 17 set"))?;
+    let demand = IdBlockDemand { policy, id_key: args.id_key_digest.map(KeyDigest) };
+    let bound = casemate_guest_image::verify_id_blocks(&args.dir, &demand).map_err(|problem| {
+        let (code, next) = advice(&problem);
+        Failure::new(code, chain(&problem), next)
+    })?;
+    Ok(bound.iter().fold(String::new(), |text, launch| {
+        let (block, auth) = (launch.identity.block(), launch.identity.auth());
+        let (vcpus, models) = (launch.vcpus, launch.vcpu_types.join(" "));
+        let (policy, key) = (block.policy.bits(), auth.id_key().digest());
+        format!("{text}id-block-{vcpus}.bin binds {models}, policy {policy:#x}, by key {key}\n")
+    }))
+}
+
+fn advice(problem: &IdBlockProblem) -> (&'static str, &'static str) {
+    const AGAIN: &str = "make both files again: casemate idblock create";
+    match problem {
+        IdBlockProblem::Half { .. } => {
+            ("id-block.missing", "copy the missing file, or remove the other one")
+        }
+        IdBlockProblem::Signature { .. } => ("id-block.signature", AGAIN),
+        IdBlockProblem::Digest { .. } => (
+            "id-block.digest",
+            "make both files again for a digest of reference-values.json: casemate idblock create",
+        ),
+        IdBlockProblem::Policy { .. } => (
+            "id-block.policy",
+            "give the policy that is meant: --policy; or make both files again for this one",
+        ),
+        IdBlockProblem::Key { .. } => {
+            ("id-block.key", "do not launch with it, unless that key is yours too")
+        }
+        IdBlockProblem::Block { .. } | IdBlockProblem::Auth { .. } => ("id-block", AGAIN),
+        _ => ("guest-image", "build the guest image again: casemate guest-image build"),
+    }
 }
 
 fn demand_values(folder: &Path) -> Result<(), Failure> {

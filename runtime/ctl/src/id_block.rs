@@ -58,21 +58,23 @@ pub(crate) fn verify(args: &IdBlockVerifyArgs) -> Result<(), Failure> {
     };
     let block = IdBlock::parse(&file::read(&args.block, MAX_FILE)?).map_err(|e| refuse(&e))?;
     let auth = IdAuth::parse(&file::read(&args.auth, MAX_FILE)?).map_err(|e| refuse(&e))?;
-    let identity = Identity::new(block, auth).map_err(|e| refuse(&e))?;
+    let identity = Identity::new(block, auth).map_err(|error| {
+        Failure::new("id-block.signature", error, "do not launch with it; make it again")
+    })?;
     let (block, key) = (identity.block(), identity.auth().id_key().digest());
     let policy = block.policy.bits();
     let found = if args.launch_digest.is_some_and(|d| block.launch_digest.as_bytes() != &d) {
-        Some(format!("it binds the launch digest {}", block.launch_digest))
+        Some(("id-block.digest", format!("it binds the launch digest {}", block.launch_digest)))
     } else if args.id_key_digest.is_some_and(|digest| key.0 != digest) {
-        Some(format!("it is signed by the key {key}"))
+        Some(("id-block.key", format!("it is signed by the key {key}")))
     } else if args.policy.is_some_and(|wanted| policy != wanted) {
-        Some(format!("it binds the guest policy {policy:#x}"))
+        Some(("id-block.policy", format!("it binds the guest policy {policy:#x}")))
     } else {
         None
     };
     match found {
-        Some(found) => {
-            Err(Failure::new("id-block", found, "make it again for the guest that is meant"))
+        Some((code, found)) => {
+            Err(Failure::new(code, found, "make it again for the guest that is meant"))
         }
         None => file::write(None, &describe(&identity)),
     }

@@ -15,6 +15,7 @@ mod id_block;
 mod image;
 mod measure;
 mod policy;
+mod usage;
 mod verify;
 
 use std::process::ExitCode;
@@ -31,7 +32,11 @@ use crate::args::PolicyCommand;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
-    run(Args::parse().command).unwrap_or_else(|failure| {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage::answer(&error),
+    };
+    run(args.command).unwrap_or_else(|failure| {
         eprintln!("{failure}");
         failure.exit_code()
     })

@@ -4,6 +4,7 @@
 //! The network is not used: whatever a verdict needs is a file. Exit codes are for scripts: 0 only
 //! for evidence that is affirmed, so that a script which tests for nothing else is safe.
 
+mod evidence;
 mod html;
 mod input;
 mod judgement;
@@ -11,6 +12,7 @@ mod page;
 mod policy;
 mod roots;
 mod snp;
+mod tdx;
 mod text;
 
 use std::path::PathBuf;
@@ -31,6 +33,8 @@ use judgement::Judgement;
 pub(crate) fn run(command: &VerifyCommand) -> Result<ExitCode, Failure> {
     let judged = match command {
         VerifyCommand::Snp(args) => snp::report(args).map(|judged| (judged, &args.judge)),
+        VerifyCommand::Tdx(args) => tdx::quote(args).map(|judged| (judged, &args.judge)),
+        VerifyCommand::Evidence(args) => evidence::run(args).map(|judged| (judged, &args.judge)),
     };
     // Input that cannot be used is no verdict: neither 1 nor 3 may say so.
     let (judgement, args) = judged.map_err(|failure| failure.exit(UNUSABLE))?;

@@ -231,7 +231,16 @@ fn wrong_calls_exit_with_two() {
         &["guest-image", "build", "--kind", "sim", "--agent", "x", "--inputs", "x", "--out", "x"],
         &["fly"],
     ] {
-        assert_eq!(casemate(args).status.code(), Some(2), "{args:?}");
+        let output = casemate(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        let last = text.lines().last().unwrap_or_default();
+        let is_in_form = last.starts_with("usage: ") && last.contains("; next: see casemate");
+        assert!(is_in_form && last.ends_with(" --help"), "{args:?}: {text}");
+    }
+    for args in [&["--help"][..], &["policy", "--help"], &["--version"]] {
+        let output = casemate(args);
+        assert!(output.status.success() && output.stderr.is_empty(), "{args:?}");
     }
 }
 

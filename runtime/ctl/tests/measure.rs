@@ -184,17 +184,17 @@ fn an_id_block_binds_one_launch_digest() {
     let verify = |more: &[&str]| casemate(&[&["idblock", "verify"], &out[..], more].concat());
     assert_eq!(verify(&["--launch-digest", NO_KERNEL]).unwrap(), made);
     let other = verify(&["--launch-digest", FOUR_GENOA]).unwrap_err();
-    assert!(other.starts_with("id-block: it binds"), "{other}");
+    assert!(other.starts_with("id-block.digest: it binds"), "{other}");
     let key = made.lines().find_map(|line| line.strip_prefix("id_key_digest")).unwrap().trim();
     assert_eq!(verify(&["--id-key-digest", key, "--policy", "0x30000"]).unwrap(), made);
     let other = verify(&["--id-key-digest", NO_KERNEL]).unwrap_err();
-    assert!(other.starts_with("id-block: it is signed by"), "{other}");
-    assert!(verify(&["--policy", "0xb0000"]).unwrap_err().starts_with("id-block: it binds"));
+    assert!(other.starts_with("id-block.key: it is signed by"), "{other}");
+    assert!(verify(&["--policy", "0xb0000"]).unwrap_err().starts_with("id-block.policy: it binds"));
     // One byte of the block.
     let mut bytes = fs::read(&block).unwrap();
     bytes[0] ^= 1;
     fs::write(&block, bytes).unwrap();
-    assert!(verify(&[]).unwrap_err().starts_with("id-block: "));
+    assert!(verify(&[]).unwrap_err().starts_with("id-block.signature: "));
     // A policy that every PSP refuses, and a key that is none.
     let policy = casemate(&[&create[..], &["--policy", "0x10000"], &out].concat());
     assert!(policy.unwrap_err().starts_with("id-block: "));

@@ -29,8 +29,10 @@ pub struct State {
     /// The VMM, once it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vmm: Option<VmmProcess>,
-    /// The pod's network namespace.
-    pub network_namespace: PathBuf,
+    /// The network namespace in which taps and redirects are this sandbox's; none while it has none
+    /// there, also when the namespace already serves another sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_namespace: Option<PathBuf>,
     /// Folders of cgroups that were made for the VMM.
     pub cgroups: Vec<PathBuf>,
 }
@@ -188,9 +190,11 @@ pub fn remove_everything(dir: &StateDir) -> Result<(), ShimError> {
                 let path = format!("/proc/{}", vmm.pid).into();
                 note(vmm.kill().map_err(|source| ShimError::File { action: "end", path, source }));
             }
-            note(casemate_pod_network::detach(&state.network_namespace).map_err(|error| {
-                ShimError::coded(casemate_agent_api::Code::NetworkRefused, error)
-            }));
+            if let Some(namespace) = &state.network_namespace {
+                note(casemate_pod_network::detach(namespace).map_err(|error| {
+                    ShimError::coded(casemate_agent_api::Code::NetworkRefused, error)
+                }));
+            }
             cgroup::remove(&state.cgroups);
         }
         Ok(None) => {}
@@ -261,7 +265,12 @@ mod tests {
     }
 
     fn state(vmm: Option<VmmProcess>, cgroups: Vec<PathBuf>) -> State {
-        State { version: 1, vmm, network_namespace: "/run/netns/never-existed".into(), cgroups }
+        State {
+            version: 1,
+            vmm,
+            network_namespace: Some("/run/netns/never-existed".into()),
+            cgroups,
+        }
     }
 
     #[test]

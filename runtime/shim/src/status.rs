@@ -30,6 +30,9 @@ pub struct Status {
     pub launch_digest: Option<String>,
     /// Digest of the initdata that the launch bound, in hexadecimal.
     pub host_data: Option<String>,
+    /// Whether the VM's memory is kept from this host: not under the software TEE. `true` is this
+    /// host's word; owners ask a verifier.
+    pub confidential: Option<bool>,
     /// Whether the guest takes ACPI code from this host (BadAML): with several vCPUs it does.
     pub acpi_from_host: Option<bool>,
     /// Why the sandbox failed.
@@ -118,7 +121,10 @@ impl StatusFile {
             let newest = marks.iter().map(|mark| mark.boottime_us / 1000).max();
             let Some(newest) = newest else { return };
             let timeline = &mut inner.status.timeline_ms;
-            let kernel = *inner.kernel_ms.get_or_insert_with(|| now.saturating_sub(newest));
+            // The guest's clock may run fast; its kernel did not start before the VM.
+            let earliest = timeline.get("vm_start").copied().unwrap_or_default();
+            let start = now.saturating_sub(newest).max(earliest);
+            let kernel = *inner.kernel_ms.get_or_insert(start);
             timeline.entry("kernel".to_owned()).or_insert(kernel);
             for mark in marks.iter().take(MAX_MARKS) {
                 let Some(step) = known_step(&mark.step) else { continue };
@@ -239,5 +245,16 @@ mod tests {
         assert!(!timeline.contains_key("vm_start") && !timeline.contains_key("pulled:../etc"));
         assert!(timeline["pulled:web"].as_u64().unwrap() < 60_000);
         assert!(timeline.len() <= MAX_MARKS + 1);
+    }
+
+    #[test]
+    fn the_kernel_does_not_start_before_the_vm() {
+        let (_folder, file) = file();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        file.mark("vm_start");
+        file.mark_guest(&[mark("agent_start", 3_600_000_000)]);
+        let timeline = &read(&file)["timeline_ms"];
+        assert!(timeline["vm_start"].as_u64() >= Some(1));
+        assert!(timeline["kernel"].as_u64() >= timeline["vm_start"].as_u64());
     }
 }

@@ -82,6 +82,8 @@ async fn a_pod_from_its_creation_to_its_end() {
     assert_eq!(config.vcpus.get(), 2);
     // E2: the operator sees which pods take the host's ACPI code.
     assert_eq!(shim.status()["acpi_from_host"], true);
+    // E13: and which hide nothing from this host; this one was to.
+    assert_eq!(shim.status()["confidential"], true);
     assert_eq!(config.initdata_digest.host_data().0, double::initdata().host_data());
     assert_eq!(config.network.unwrap().nics[0].tap, "casemate0");
     let image = std::fs::read(config.initdata.unwrap()).unwrap();
@@ -217,6 +219,33 @@ async fn a_broken_configuration_is_named() {
     let (_, text) = refusal(shim.client.create(context(), &request).await);
     assert!(text.starts_with("config.invalid: "), "{text}");
     assert!(text.contains("config.toml"), "{text}");
+}
+
+/// E13.
+#[tokio::test]
+async fn a_pod_under_the_software_tee_is_called_not_confidential() {
+    let mut shim = Shim::new().await;
+    let path = shim.folder.path().join("config.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let simulated = config.replace("tee = 'snp'", "tee = 'sim'\ntee_sim_socket = '/psp'");
+    assert_ne!(simulated, config);
+    std::fs::write(&path, simulated).unwrap();
+    shim.run_sandbox().await;
+    assert_eq!(shim.status()["confidential"], false);
+}
+
+#[tokio::test]
+async fn a_namespace_that_serves_another_pod_is_left_as_it_is() {
+    let shim = Shim::new().await;
+    let spec = sandbox_spec();
+    let spaces = spec["linux"]["namespaces"].as_array().unwrap();
+    let path = spaces.iter().find_map(|space| space["path"].as_str()).unwrap();
+    shim.network.attached.lock().unwrap().push(path.into());
+    let request = shim.create_request(POD, &spec);
+    let (_, text) = refusal(shim.client.create(context(), &request).await);
+    assert!(text.starts_with("network.refused: "), "{text}");
+    assert_eq!(*shim.network.attached.lock().unwrap(), [std::path::PathBuf::from(path)]);
+    assert!(!shim.state_dir().exists());
 }
 
 #[tokio::test]

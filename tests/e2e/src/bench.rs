@@ -2,6 +2,7 @@
 //! The figures of docs/specification.md, measured in one run.
 
 mod measure;
+mod verdict;
 
 use std::fs;
 use std::io::BufRead;
@@ -88,6 +89,7 @@ pub async fn run(rounds: u32) -> anyhow::Result<()> {
         measured += fs::metadata(path).with_context(|| format!("size of {part}"))?.len();
     }
     println!("{:<32} {:>8.2} MiB", "production, all that is measured", mib(measured / 1024));
+    verdict::run(&stage.artifacts)?;
     measure::run(&stage.artifacts, rounds)
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -156,9 +157,15 @@ pub fn check(options: &Options) -> Result<(), Failure> {
 
 fn wanted(options: &Options) -> Result<Wanted, Failure> {
     let path = options.pod.as_deref().unwrap_or(Path::new(BUILT_IN_POD));
-    let text = fs::read_to_string(path).map_err(|error| {
-        Failure::of_pod(format!("{}: {error}", path.display()), "name a readable file with --pod")
+    let text = read_capped(path).map_err(|error| {
+        Failure::of_pod(format!("{}: {error}", path.display()), "name a pod's YAML with --pod")
     })?;
+    if let Some(dir) = &options.keep {
+        fs::create_dir_all(dir).map_err(|error| {
+            let message = format!("--keep {}: {error}", dir.display());
+            Failure::of_pod(message, "name a folder that can be written")
+        })?;
+    }
     let (pod, yaml) = pod::check(&text)?;
     if options.pod.is_none() {
         return match options.images.first() {
@@ -197,6 +204,15 @@ fn wanted(options: &Options) -> Result<Wanted, Failure> {
         }
     }
     Ok(Wanted { yaml: Some(yaml), pod })
+}
+
+fn read_capped(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(MAX_YAML_BYTES + 1).read_to_string(&mut text)?;
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_YAML_BYTES {
+        return Err(std::io::Error::other(format!("over {MAX_YAML_BYTES} bytes")));
+    }
+    Ok(text)
 }
 
 /// Runs the demo inside a world. `report` holds what is known so far, also when it fails.
@@ -528,6 +544,8 @@ pub(crate) fn built_in_images() -> [(&'static str, image::Recipe<'static>); 2] {
     ]
 }
 
+/// As much as `casemate policy generate` takes.
+const MAX_YAML_BYTES: u64 = 1 << 20;
 /// How long a container may be silent before the demo goes on without its words.
 const QUIET: Duration = Duration::from_secs(15);
 /// How often, and in which steps, words that still come are waited for.

@@ -24,10 +24,10 @@ pub const SUBNET: &str = "10.88.0.0/16";
 
 const INSIDE: &str = "CASEMATE_WORLD";
 
-/// Whether this process already runs inside a world.
+/// Whether this process is the first one inside a world.
 #[must_use]
 pub fn is_inside() -> bool {
-    std::env::var_os(INSIDE).is_some()
+    std::env::var_os(INSIDE).is_some() && std::process::id() == 1
 }
 
 /// Directory of the world that this process runs in.
@@ -43,6 +43,13 @@ pub fn inside_root() -> Option<PathBuf> {
 ///
 /// When `unshare` cannot be run, which needs root.
 pub fn run_inside(root: &Path) -> anyhow::Result<(i32, Vec<String>)> {
+    // An earlier world that failed may have had this name: its files are no part of this one.
+    match fs::remove_dir_all(root) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("remove the old {}", root.display()));
+        }
+        _ => {}
+    }
     let before = Traces::now(root)?;
     let made: Vec<_> = STATE.iter().filter(|path| !Path::new(path).exists()).collect();
     for path in &made {
@@ -54,14 +61,16 @@ pub fn run_inside(root: &Path) -> anyhow::Result<(i32, Vec<String>)> {
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
     signals.thread_block().context("block signals")?;
-    let mut world = Command::new("unshare")
+    // Whatever ends this process ends the world.
+    let mut world = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "unshare"])
         .args(["--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc"])
         .args(["--propagation", "private"])
         .arg(std::env::current_exe().context("find this program")?)
         .args(std::env::args_os().skip(1).collect::<Vec<OsString>>())
         .env(INSIDE, root)
         .spawn()
-        .context("run unshare (part of util-linux)")?;
+        .context("run setpriv and unshare (parts of util-linux)")?;
     let unshare = world.id();
     std::thread::spawn(move || {
         while signals.wait().is_ok() {

@@ -18,6 +18,14 @@ use casemate_boot_formats::igvm::VpContext;
 use casemate_boot_formats::initdata::Algorithm;
 use casemate_boot_formats::initdata::Initdata;
 use casemate_boot_formats::sev_hashes::KernelHashes;
+use casemate_launch_digest::LaunchDigest;
+use casemate_launch_digest::id_block::IdBlock;
+use casemate_launch_digest::id_block::Identity;
+use casemate_launch_digest::id_block::SigningKey;
+use casemate_launch_digest::snp::GuestPolicy;
+use ring::rand::SystemRandom;
+use ring::signature::ECDSA_P384_SHA384_FIXED_SIGNING;
+use ring::signature::EcdsaKeyPair;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let entries = [("policy.toml", "containers = []\n"), ("casemate.toml", "")];
@@ -28,8 +36,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     seed("sev_hashes", &KernelHashes::of(b"kernel", b"initrd", b"quiet")?.to_table())?;
     seed("igvm", &plan(Tee::Snp).to_bytes()?)?;
     seed("igvm", &plan(Tee::Tdx).to_bytes()?)?;
+    let (alone, with_author) = identities()?;
+    for identity in [&alone, &with_author] {
+        let (block, auth) = (identity.block().to_bytes(), identity.auth().to_bytes());
+        seed("id_block", &[block.as_slice(), auth.as_slice()].concat())?;
+    }
+    seed("id_block", &alone.auth().id_key().to_bytes())?;
+    seed("id_block", &alone.auth().signature().to_bytes())?;
     seed("mux", b"CASEMUX\n\x01\0\x01\0\x01\0\0\0\0\0\0\0")?;
     seed("image_reference", b"registry.example:5000/team/app:1.2")?;
+    seed("guest_reports", &event_log())?;
     seed("kbs_messages", b"kbs:///default/key/1")?;
     seed("kbs_messages", br#"{"nonce":"bm9uY2U=","extra-params":{}}"#)?;
 
@@ -54,6 +70,20 @@ fn seed(target: &str, bytes: &[u8]) -> io::Result<()> {
     fs::write(folder.join(format!("seed-{number}")), bytes)
 }
 
+/// The start of a CCEL: the event that states SHA-384, one event of one digest, and unused bytes.
+fn event_log() -> Vec<u8> {
+    let mut log = vec![1, 0, 0, 0, 3, 0, 0, 0];
+    log.extend([0; 20]);
+    log.extend([33, 0, 0, 0]);
+    log.extend(b"Spec ID Event03\0");
+    log.extend([0, 0, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 12, 0, 48, 0, 0]);
+    log.extend([1, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 12, 0]);
+    log.extend([0x5a; 48]);
+    log.extend([4, 0, 0, 0, 0, 0, 0, 0]);
+    log.extend([0xff; 16]);
+    log
+}
+
 fn plan(tee: Tee) -> IgvmPlan<'static> {
     const PAGE: [u8; 4096] = [0x90; 4096];
     let mut plan = IgvmPlan::new(tee, 0x3_0000);
@@ -67,6 +97,26 @@ fn plan(tee: Tee) -> IgvmPlan<'static> {
     }
     plan.required_memory.push(RequiredMemory { gpa: 0, size: 4096, vtl2_protectable: false });
     plan
+}
+
+/// A guest that an ID key signed, and one whose ID key an author key signed.
+fn identities() -> Result<(Identity, Identity), Box<dyn std::error::Error>> {
+    let random = SystemRandom::new();
+    let key = || -> Result<SigningKey, Box<dyn std::error::Error>> {
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &random)
+            .map_err(|_| "no randomness for a key")?;
+        Ok(SigningKey::from_pkcs8(pkcs8.as_ref(), &random)?)
+    };
+    let block = IdBlock {
+        launch_digest: LaunchDigest::from_bytes([0x5a; 48]),
+        family_id: *b"casemate guests\0",
+        image_id: [0; 16],
+        guest_svn: 1,
+        policy: GuestPolicy::from_bits(0x3_0000)?,
+    };
+    let (id_key, author_key) = (key()?, key()?);
+    let alone = block.sign(&id_key, None, &random)?;
+    Ok((alone, block.sign(&id_key, Some(&author_key), &random)?))
 }
 
 /// The header of a kernel with one sector of real-mode code and a small payload.

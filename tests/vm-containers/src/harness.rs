@@ -88,6 +88,7 @@ impl Harness {
             container: container.clone(),
             exec: exec.clone(),
             argv: argv.iter().map(|a| (*a).to_owned()).collect(),
+            env: environment(),
             stdio: PIPES,
         };
         let created = within(self.runtime.exec(request)).await?.context("exec")?;
@@ -147,7 +148,7 @@ pub(crate) fn spec(id: ContainerId, argv: &[&str], changes: Value) -> anyhow::Re
     Ok(CreateSpec {
         id,
         container,
-        env: vec!["PATH=/bin".to_owned(), "GREETING=hello world".to_owned()],
+        env: environment(),
         hostname: "pod-one".to_owned(),
         hosts: "127.0.0.1 localhost\n".to_owned(),
         resolv_conf: "nameserver 192.0.2.1\n".to_owned(),
@@ -202,3 +203,8 @@ pub(crate) const DEFAULT_CAPABILITIES: [&str; 13] = [
     "CAP_KILL",
     "CAP_AUDIT_WRITE",
 ];
+
+/// The environment of every container and command.
+pub(crate) fn environment() -> Vec<String> {
+    vec!["PATH=/bin".to_owned(), "GREETING=hello world".to_owned()]
+}

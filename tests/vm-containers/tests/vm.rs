@@ -41,7 +41,9 @@ fn containers_in_a_virtual_machine() {
     archive.file("lib/modules/load-order", 0o644, b"overlay.ko.xz\n");
     std::fs::write(&initramfs, archive.finish()).unwrap();
 
-    let lines = machine::boot(&needs.kernel, &initramfs);
+    let files =
+        machine::Files { firmware: &needs.firmware, kernel: &needs.kernel, initramfs: &initramfs };
+    let lines = machine::boot(&files);
     let with = |prefix: &str| lines.iter().filter(|l| l.starts_with(prefix)).collect::<Vec<_>>();
     let failed: Vec<_> = with("CASE ").into_iter().filter(|l| l.contains(" FAIL ")).collect();
     assert_eq!(with("ABORT "), Vec::<&String>::new());
@@ -53,6 +55,7 @@ fn containers_in_a_virtual_machine() {
 
 /// What the test takes from the machine it runs on.
 struct Needs {
+    firmware: PathBuf,
     kernel: PathBuf,
     overlay: PathBuf,
     busybox: PathBuf,
@@ -60,8 +63,9 @@ struct Needs {
 
 impl Needs {
     fn find() -> Result<Self, String> {
+        let inputs = target().join("casemate/inputs");
         let directory = std::env::var_os("CASEMATE_KERNEL_DIR")
-            .map_or_else(|| target().join("casemate/inputs/kernel"), PathBuf::from);
+            .map_or_else(|| inputs.join("kernel"), PathBuf::from);
         let kernel = find(&directory, &|name| name.starts_with("vmlinuz-"));
         let overlay = find(&directory, &|name| name == "overlay.ko.xz");
         let (Some(kernel), Some(overlay)) = (kernel, overlay) else {
@@ -71,6 +75,12 @@ impl Needs {
                 directory.display()
             ));
         };
+        let Some(firmware) = find(&inputs.join("firmware"), &|name| name == FIRMWARE) else {
+            return Err(format!(
+                "{} holds no {FIRMWARE}; build a guest image once",
+                inputs.display()
+            ));
+        };
         let busybox = PathBuf::from("/bin/busybox");
         if !busybox.exists() {
             return Err("/bin/busybox is missing; install busybox-static".to_owned());
@@ -78,7 +88,7 @@ impl Needs {
         if Command::new(machine::QEMU).arg("--version").output().is_err() {
             return Err(format!("{} is missing; install qemu-system-x86", machine::QEMU));
         }
-        Ok(Self { kernel, overlay, busybox })
+        Ok(Self { firmware, kernel, overlay, busybox })
     }
 }
 
@@ -122,4 +132,5 @@ fn target() -> PathBuf {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from)
 }
 
+const FIRMWARE: &str = "OVMF.amdsev.fd";
 const TARGET: &str = "x86_64-unknown-linux-gnu";

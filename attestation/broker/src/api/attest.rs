@@ -23,6 +23,7 @@ use casemate_kbs_protocol::report_data;
 use casemate_verifier::Expected;
 use casemate_verifier::Guest as VerifiedGuest;
 use casemate_verifier::Measurement;
+use casemate_verifier::TrustVector;
 use casemate_verifier::Verdict;
 use casemate_verifier::verify;
 
@@ -75,6 +76,7 @@ struct Passed {
     chip_id: [u8; 64],
     key: TeePublicKey,
     report_data: [u8; 64],
+    vector: TrustVector,
 }
 
 async fn judge(
@@ -126,6 +128,7 @@ async fn judge(
         chip_id,
         key: request.runtime_data.tee_pubkey,
         report_data,
+        vector: verdict.vector(),
     })
 }
 
@@ -140,7 +143,7 @@ async fn verdict(
     let dir = broker.dir.clone();
     // Milliseconds of arithmetic and a small file: not on a thread that serves connections.
     tokio::task::spawn_blocking(move || {
-        let rules = requirements::load(&dir, references)?;
+        let rules = requirements::load(&dir, references, &evidence, now)?;
         Ok(verify(&evidence, &roots, &expected, &rules, now))
     })
     .await
@@ -169,6 +172,7 @@ impl Passed {
             nonce,
             report_data: &self.report_data,
             chip_id: &self.chip_id,
+            vector: self.vector,
             now,
         })?;
         entry.outcome = Outcome::Accepted;

@@ -316,15 +316,16 @@ async fn rules_apply_to_the_next_attestation_and_fail_closed() {
     let authority = authority();
     let place = Place::ready(&authority).await;
     let rules = place.dir.join("rules.toml");
-    std::fs::write(&rules, "[tcb_floor]\nbootloader = 10\ntee = 0\nsnp = 26\nmicrocode = 0\n")
-        .unwrap();
+    let template = std::fs::read_to_string(&rules).unwrap();
+    let floor = "[snp.tcb.genoa]\nfloor = { bootloader = \">= 10\", snp = \">= 26\" }\n";
+    std::fs::write(&rules, format!("{template}{floor}")).unwrap();
     let guest = Guest::new(&authority);
     assert_eq!(fetch(&place, &guest).await.unwrap_err().code(), Code::AttestRefused);
     assert_eq!(refused_claims(&place), ["tcb.reported", "tcb.committed"]); // D3
-    std::fs::write(&rules, "forbid_smt = maybe").unwrap();
+    std::fs::write(&rules, "[snp]\nwhere = \"somewhere\"\n").unwrap();
     let error = fetch(&place, &guest).await.unwrap_err();
     assert_eq!(error.code(), Code::BrokerBusy, "{error}");
-    std::fs::write(&rules, "").unwrap();
+    std::fs::write(&rules, template).unwrap();
     fetch(&place, &guest).await.unwrap();
     place.stop().await;
 }

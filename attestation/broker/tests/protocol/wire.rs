@@ -438,3 +438,19 @@ async fn health_needs_no_session() {
     assert_eq!(reply.text().await.unwrap(), "ok");
     hand.done().await;
 }
+
+#[tokio::test]
+async fn the_key_of_the_tokens_is_published() {
+    let hand = ByHand::new().await;
+    let (_, token) = hand.handshake().await;
+    let reply = hand.get("/.well-known/jwks.json", ("accept", "*/*".into())).await;
+    assert_eq!(reply.status(), StatusCode::OK);
+    assert_eq!(reply.headers()["content-type"], "application/jwk-set+json");
+    let keys = casemate_ear::JwkSet::parse(&reply.text().await.unwrap()).unwrap();
+    let reader = casemate_ear::Reader::new(keys, "casemate-broker", "casemate-broker");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let ear = reader.read(&token, now).unwrap();
+    assert!(ear.is_affirming());
+    assert!(ear.submods["cpu0"].root.starts_with("simulated:"));
+    hand.done().await;
+}

@@ -1,87 +1,91 @@
 // SPDX-License-Identifier: Apache-2.0
 //! JSON text in which some object has a member twice is refused, also in members that are not read
 //! (D7): two readers of it could see two documents.
+//!
+//! This only looks at where names stand; that the text is JSON at all, the parser that follows
+//! checks.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::Deserialize;
-use serde::Deserializer;
 use serde::de::Error as _;
-use serde::de::MapAccess;
-use serde::de::SeqAccess;
-use serde::de::Visitor;
 
-/// Fails on the first member that its object already has.
+/// Fails on the first member that its object already has, and on a name with an escape, which could
+/// spell one that is there.
 pub(super) fn refuse(json: &str) -> Result<(), serde_json::Error> {
-    serde_json::from_str::<Unique>(json).map(|Unique| ())
-}
-
-/// Any JSON without duplicate members. Nesting is bounded by the deserializer.
-struct Unique;
-
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Walk)
-    }
-}
-
-struct Walk;
-
-impl<'de> Visitor<'de> for Walk {
-    type Value = Unique;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON without duplicate members")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique, A::Error> {
-        let mut seen: Vec<Cow<'de, str>> = Vec::new();
-        while let Some(Key(key)) = map.next_key()? {
-            if seen.contains(&key) {
-                return Err(A::Error::custom(format_args!("duplicate member {key:?}")));
+    let mut open: Vec<Level<'_>> = Vec::new();
+    let mut rest = json.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        match byte {
+            b'{' | b'[' => {
+                if open.len() == MAX_DEPTH {
+                    return Err(serde_json::Error::custom("nested too deep"));
+                }
+                let names = (*byte == b'{').then(Vec::new);
+                open.push(Level { names, name_next: true });
             }
-            if seen.len() == MAX_MEMBERS {
-                return Err(A::Error::custom("too many members"));
+            b'}' | b']' => drop(open.pop()),
+            b',' => {
+                if let Some(level) = open.last_mut() {
+                    level.name_next = true;
+                }
             }
-            seen.push(key);
-            map.next_value::<Unique>()?;
+            b'"' => {
+                let text = string(rest);
+                rest = rest.get(text.len().saturating_add(1)..).unwrap_or_default();
+                if let Some(level) = open.last_mut() {
+                    level.take(text)?;
+                }
+            }
+            _ => {}
         }
-        Ok(Unique)
     }
+    Ok(())
+}
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Unique, A::Error> {
-        while sequence.next_element::<Unique>()?.is_some() {}
-        Ok(Unique)
-    }
+/// An object that has not ended, or a list.
+struct Level<'a> {
+    /// Names so far; none for a list.
+    names: Option<Vec<&'a [u8]>>,
+    name_next: bool,
+}
 
-    fn visit_str<E>(self, _: &str) -> Result<Unique, E> {
-        Ok(Unique)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Unique, E> {
-        Ok(Unique)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Unique, E> {
-        Ok(Unique)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Unique, E> {
-        Ok(Unique)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Unique, E> {
-        Ok(Unique)
-    }
-
-    fn visit_unit<E>(self) -> Result<Unique, E> {
-        Ok(Unique)
+impl<'a> Level<'a> {
+    /// Takes a string: a member's name where one belongs, else a value.
+    fn take(&mut self, text: &'a [u8]) -> Result<(), serde_json::Error> {
+        let Some(names) = self.names.as_mut().filter(|_| self.name_next) else { return Ok(()) };
+        self.name_next = false;
+        let refuse = |why| Err(serde_json::Error::custom(why));
+        if text.contains(&b'\\') {
+            return refuse("a member's name has an escape");
+        }
+        if names.contains(&text) {
+            return refuse("a member is there twice");
+        }
+        if names.len() == MAX_MEMBERS {
+            return refuse("an object has too many members");
+        }
+        names.push(text);
+        Ok(())
     }
 }
 
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+/// The inside of a string whose opening quote was read, up to the closing one.
+fn string(rest: &[u8]) -> &[u8] {
+    let mut escaped = false;
+    let end = rest.iter().position(|byte| match (escaped, byte) {
+        (true, _) => {
+            escaped = false;
+            false
+        }
+        (false, b'\\') => {
+            escaped = true;
+            false
+        }
+        (false, byte) => *byte == b'"',
+    });
+    rest.get(..end.unwrap_or(rest.len())).unwrap_or_default()
+}
 
 /// Most members of one object: the search for duplicates is quadratic.
 const MAX_MEMBERS: usize = 64;
+/// Deepest nesting. Intel's documents have six levels.
+const MAX_DEPTH: usize = 32;

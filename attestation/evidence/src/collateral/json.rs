@@ -12,6 +12,7 @@ use super::TcbInfo;
 use super::levels::hex_array;
 use super::parts::chain;
 use super::parts::list;
+use crate::hex_text;
 
 pub(super) fn read(json: &str) -> Result<Collateral, CollateralError> {
     if json.len() > MAX_COLLATERAL_BYTES {
@@ -19,19 +20,26 @@ pub(super) fn read(json: &str) -> Result<Collateral, CollateralError> {
     }
     let wire: WireCollateral = serde_json::from_str(json)
         .map_err(|source| CollateralError::Json { part: "outer object", source })?;
+    let tcb_info_chain = chain(wire.tcb_info_issuer_chain.as_bytes(), "TCB information's chain")?;
+    // Intel signs both with one key, so mostly the chains are one text.
+    let qe_identity_chain = if wire.qe_identity_issuer_chain == wire.tcb_info_issuer_chain {
+        tcb_info_chain.clone()
+    } else {
+        chain(wire.qe_identity_issuer_chain.as_bytes(), "QE identity's chain")?
+    };
     Ok(Collateral {
         tcb_info: Signed {
             document: TcbInfo::parse(&wire.tcb_info)?,
             signature: hex_array(&wire.tcb_info_signature, "tcb_info_signature")?,
             text: wire.tcb_info,
         },
-        tcb_info_chain: chain(wire.tcb_info_issuer_chain.as_bytes(), "TCB information's chain")?,
+        tcb_info_chain,
         qe_identity: Signed {
             document: QeIdentity::parse(&wire.qe_identity)?,
             signature: hex_array(&wire.qe_identity_signature, "qe_identity_signature")?,
             text: wire.qe_identity,
         },
-        qe_identity_chain: chain(wire.qe_identity_issuer_chain.as_bytes(), "QE identity's chain")?,
+        qe_identity_chain,
         pck_crl: list(&hex_bytes(&wire.pck_crl, "pck_crl")?, "PCK revocation list")?,
         pck_crl_chain: chain(wire.pck_crl_issuer_chain.as_bytes(), "PCK revocation list's chain")?,
         root_crl: list(&hex_bytes(&wire.root_ca_crl, "root_ca_crl")?, "root revocation list")?,
@@ -56,14 +64,5 @@ struct WireCollateral {
 }
 
 fn hex_bytes(text: &str, member: &'static str) -> Result<Vec<u8>, CollateralError> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return Err(CollateralError::Member { member });
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    pairs
-        .iter()
-        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
-        .collect::<Option<_>>()
-        .ok_or(CollateralError::Member { member })
+    hex_text::bytes(text).ok_or(CollateralError::Member { member })
 }

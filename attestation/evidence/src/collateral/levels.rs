@@ -8,6 +8,7 @@ use serde::Deserialize;
 use x509_cert::der::DateTime;
 
 use super::CollateralError;
+use crate::hex_text;
 
 /// How Intel sees a TCB level.
 ///
@@ -96,18 +97,7 @@ pub(super) fn hex_array<const N: usize>(
     text: &str,
     member: &'static str,
 ) -> Result<[u8; N], CollateralError> {
-    let refuse = || CollateralError::Member { member };
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
-        return Err(refuse());
-    }
-    let mut bytes = [0; N];
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        let (high, low) = (digit(*high).ok_or_else(refuse)?, digit(*low).ok_or_else(refuse)?);
-        *byte = high << 4 | low;
-    }
-    Ok(bytes)
+    hex_text::array(text).ok_or(CollateralError::Member { member })
 }
 
 /// Seconds since 1970 of a date in Intel's form, `2025-06-19T10:16:03Z`.

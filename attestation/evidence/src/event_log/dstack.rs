@@ -10,6 +10,7 @@ use super::EventKind;
 use super::EventLogError;
 use super::MAX_EVENTS;
 use super::SHA384;
+use crate::hex_text;
 
 pub(super) fn events(json: &str) -> Result<Vec<Event>, EventLogError> {
     let wire: Vec<WireEvent> =
@@ -40,7 +41,7 @@ impl WireEvent {
         let digests = if self.digest.is_empty() {
             Vec::new()
         } else {
-            let bytes = hex_bytes(&self.digest).filter(|bytes| bytes.len() == SHA384_BYTES);
+            let bytes = hex_text::bytes(&self.digest).filter(|bytes| bytes.len() == SHA384_BYTES);
             vec![EventDigest { algorithm: SHA384, bytes: bytes.ok_or(refuse("digest"))? }]
         };
         Ok(Event {
@@ -48,19 +49,9 @@ impl WireEvent {
             kind: EventKind(self.event_type),
             digests,
             name: Some(self.event),
-            data: hex_bytes(&self.event_payload).ok_or(refuse("event_payload"))?,
+            data: hex_text::bytes(&self.event_payload).ok_or(refuse("event_payload"))?,
         })
     }
-}
-
-/// Bytes of hexadecimal text.
-fn hex_bytes(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|[high, low]| Some(digit(*high)?.checked_mul(16)? | digit(*low)?)).collect()
 }
 
 const RTMRS: u32 = 4;

@@ -193,3 +193,6 @@ fn read_extensions(extensions: &[Extension]) -> Result<Option<Vec<u8>>, CrlError
 }
 
 const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
+
+#[cfg(test)]
+mod tests;

@@ -3,20 +3,25 @@
 
 use std::ops::Range;
 
-use x509_cert::TbsCertificate;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use x509_cert::der::Decode;
-use x509_cert::der::Encode;
+use x509_cert::der::Reader;
+use x509_cert::der::SliceReader;
 use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::der::pem;
 use x509_cert::ext::pkix::BasicConstraints;
 use x509_cert::ext::pkix::KeyUsage;
-use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use super::crl::Serial;
 use super::pck::PckError;
 use super::pck::PckExtension;
-use super::signed::ECDSA_SHA256;
 use super::signed::Signed;
+
+mod fields;
+
+use fields::Fields;
+use fields::common_name;
+use fields::public_key;
 
 /// Largest certificate that is read, bytes.
 pub const MAX_CERTIFICATE_BYTES: usize = 8 << 10;
@@ -58,11 +63,7 @@ impl Certificate {
             return Err(CertificateError::TooLarge);
         }
         if bytes.starts_with(b"-----BEGIN") {
-            let (label, der) = pem::decode_vec(bytes).map_err(|_| CertificateError::Pem)?;
-            if label != PEM_LABEL {
-                return Err(CertificateError::Pem);
-            }
-            return Self::from_der(der);
+            return Self::from_der(pem_body(bytes).ok_or(CertificateError::Pem)?);
         }
         Self::from_der(bytes.to_vec())
     }
@@ -76,7 +77,7 @@ impl Certificate {
     /// than [`MAX_CHAIN`].
     pub fn parse_chain(pem: &[u8]) -> Result<Vec<Self>, CertificateError> {
         let text = std::str::from_utf8(pem).map_err(|_| CertificateError::Pem)?;
-        let mut rest = text.trim_end_matches('\0').trim();
+        let mut rest = text.trim_end_matches('\0').trim_end_matches(LINE_ENDS);
         let mut certificates = Vec::new();
         while !rest.is_empty() {
             if certificates.len() == MAX_CHAIN {
@@ -90,7 +91,7 @@ impl Certificate {
                 return Err(CertificateError::Pem);
             }
             certificates.push(Self::parse(one.as_bytes())?);
-            rest = after.trim_start();
+            rest = after.trim_start_matches(LINE_ENDS);
         }
         if certificates.is_empty() {
             return Err(CertificateError::ChainLength);
@@ -99,30 +100,24 @@ impl Certificate {
     }
 
     fn from_der(der: Vec<u8>) -> Result<Self, CertificateError> {
-        let malformed = |source| CertificateError::Malformed { source };
-        let signed = Signed::read(&der).map_err(malformed)?;
-        let tbs = <TbsCertificate>::from_der(signed.part).map_err(malformed)?;
-        let inner = tbs.signature();
-        if !signed.is_ecdsa_sha256() || inner.oid != ECDSA_SHA256 || inner.parameters.is_some() {
+        let signed = Signed::read(&der)?;
+        if !signed.is_ecdsa_sha256() {
             return Err(CertificateError::SignatureAlgorithm);
         }
-        let spki = tbs.subject_public_key_info();
+        let mut reader = SliceReader::new(signed.part)?;
+        let fields = reader.sequence(Fields::read)?;
+        reader.finish()?;
         let mut parsed = Self {
-            signed: signed.range,
+            signed: signed.range.clone(),
             signature: signed.signature.to_vec(),
-            issuer: tbs.issuer().to_der().map_err(malformed)?,
-            subject: tbs.subject().to_der().map_err(malformed)?,
-            common_name: tbs
-                .subject()
-                .common_name()
-                .map_err(malformed)?
-                .map(|name| name.value().into_owned())
-                .unwrap_or_default(),
-            serial: Serial::new(tbs.serial_number().as_bytes()).ok_or(CertificateError::Serial)?,
-            not_before: tbs.validity().not_before.to_unix_duration().as_secs(),
-            not_after: tbs.validity().not_after.to_unix_duration().as_secs(),
-            spki: spki.to_der().map_err(malformed)?,
-            key: public_key(spki)?,
+            issuer: fields.issuer.to_vec(),
+            subject: fields.subject.to_vec(),
+            common_name: common_name(fields.subject)?,
+            serial: fields.serial,
+            not_before: fields.not_before,
+            not_after: fields.not_after,
+            spki: fields.spki.to_vec(),
+            key: public_key(fields.spki)?,
             is_ca: false,
             path_limit: None,
             signs_certificates: false,
@@ -131,13 +126,12 @@ impl Certificate {
             der: Vec::new(),
         };
         let mut seen = Vec::new();
-        for extension in tbs.extensions().into_iter().flatten() {
-            if seen.contains(&extension.extn_id) {
+        for extension in fields.extensions {
+            if seen.contains(&extension.id) {
                 return Err(CertificateError::DuplicateExtension);
             }
-            seen.push(extension.extn_id);
-            let understood =
-                parsed.take_extension(extension.extn_id, extension.extn_value.as_bytes())?;
+            seen.push(extension.id);
+            let understood = parsed.take_extension(extension.id, extension.value)?;
             if extension.critical && !understood {
                 return Err(CertificateError::CriticalExtension);
             }
@@ -286,6 +280,9 @@ pub enum CertificateError {
         #[source]
         source: x509_cert::der::Error,
     },
+    /// Not version 3.
+    #[error("a certificate is not of version 3")]
+    Version,
     /// Not ECDSA with SHA-256, or inner and outer algorithm differ.
     #[error("a certificate is not signed with ECDSA and SHA-256")]
     SignatureAlgorithm,
@@ -319,23 +316,29 @@ pub enum CertificateError {
     CriticalExtension,
 }
 
-fn public_key(spki: &SubjectPublicKeyInfoOwned) -> Result<[u8; 65], CertificateError> {
-    let parameters = spki.algorithm.parameters.as_ref();
-    let curve = parameters.and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
-    if spki.algorithm.oid != EC_PUBLIC_KEY || curve != Some(SECP256R1) {
-        return Err(CertificateError::KeyKind);
+impl From<x509_cert::der::Error> for CertificateError {
+    fn from(source: x509_cert::der::Error) -> Self {
+        Self::Malformed { source }
     }
-    let bits = spki.subject_public_key.as_bytes().unwrap_or_default();
-    let key: [u8; 65] = bits.try_into().map_err(|_| CertificateError::KeyKind)?;
-    if key.first() == Some(&UNCOMPRESSED) { Ok(key) } else { Err(CertificateError::KeyKind) }
 }
 
-const PEM_LABEL: &str = "CERTIFICATE";
-const PEM_END: &str = "-----END CERTIFICATE-----";
-const UNCOMPRESSED: u8 = 4;
+/// The bytes between the lines that begin and end a certificate; nothing but line ends may stand
+/// around them.
+fn pem_body(pem: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(pem).ok()?.trim_end_matches(LINE_ENDS);
+    let body = text.strip_prefix(PEM_BEGIN)?.strip_suffix(PEM_END)?;
+    if !body.starts_with(LINE_ENDS) || !body.ends_with(LINE_ENDS) {
+        return None;
+    }
+    let digits: String = body.split(LINE_ENDS).collect();
+    STANDARD.decode(digits).ok()
+}
 
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const SECP256R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+/// What may stand between certificates.
+const LINE_ENDS: [char; 2] = ['\n', '\r'];
+const PEM_END: &str = "-----END CERTIFICATE-----";
+
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const SGX: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1");

@@ -15,7 +15,8 @@ use super::Source;
 
 /// Runs a verifier on good evidence and on every fault, and prints what it found and missed.
 ///
-/// Exit code 0 when it accepted all good evidence and no other, 1 when it did not.
+/// Exit code 0 when it accepted all good evidence and no other, 1 when it did not, 2 when the suite
+/// could not run.
 #[derive(Args)]
 pub(crate) struct SuiteArguments {
     /// The verifier: a program and its arguments, with placeholders such as {report}. Without any

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! SNP evidence: a report and the certificates from its key to a root of the minter's own.
 
+mod chain;
 mod faults;
 mod plan;
 

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
+use std::collections::BTreeSet;
+
 use casemate_evidence::snp::{Certificate, CertificateKind, Evidence, Report, TableEntry};
 use casemate_tee_sim::mint::snp::{Options, Product, ReportVersion, SignerKind, SnpFault};
 use casemate_tee_sim::mint::{Minted, Role};
-use casemate_verifier::{Expected, Policy, ReferenceValues, Root, Status, Verdict, verify};
+use casemate_verifier::{
+    Expected, Measurement, Policy, ReferenceValues, Requirements, Root, Status, Verdict, verify,
+};
 
-use super::{AT, codes, complaint, keys};
+use super::{AT, By, codes, complaint, keys, missed_without_policy};
 
-/// What the verifier says, told what the minter told, with the minted policy.
-pub(crate) fn judge(minted: &Minted) -> Result<Verdict, String> {
+/// What the verifier says, told what the minter told.
+fn judge(minted: &Minted, by: By) -> Result<Verdict, String> {
     let file = |role| minted.bytes(role).unwrap();
     let text = |role| std::str::from_utf8(file(role)).unwrap();
     let report = Report::parse(file(Role::Report)).map_err(|error| error.to_string())?;
@@ -26,8 +30,20 @@ pub(crate) fn judge(minted: &Minted) -> Result<Verdict, String> {
     }
     let evidence = Evidence { report, certificates };
     let roots = [Root::simulated("minted", text(Role::Root)).unwrap()];
-    let policy = Policy::parse(text(Role::Policy)).unwrap();
-    let requirements = policy.snp(&evidence, &ReferenceValues::new(), AT).unwrap();
+    let requirements = match by {
+        By::Policy => {
+            let policy = Policy::parse(text(Role::Policy)).unwrap();
+            policy.snp(&evidence, &ReferenceValues::new(), AT).unwrap()
+        }
+        By::Default => {
+            let mut measurement = [0; 48];
+            hex::decode_to_slice(&minted.told.measurement, &mut measurement).unwrap();
+            Requirements {
+                measurements: Some(BTreeSet::from([Measurement(measurement)])),
+                ..Requirements::default()
+            }
+        }
+    };
     let mut report_data = [0; 64];
     hex::decode_to_slice(&minted.told.report_data, &mut report_data).unwrap();
     let mut host_data = [0; 32];
@@ -50,7 +66,7 @@ fn good_evidence_of_every_product_is_affirmed() {
                     continue; // no Turin ever made one
                 }
                 let minted = options(product, version, signer).mint(keys(), &[]).unwrap();
-                let verdict = judge(&minted).unwrap();
+                let verdict = judge(&minted, By::Policy).unwrap();
                 assert_eq!(codes(&verdict), [""; 0], "{product:?} {version:?} {signer:?}");
                 assert_eq!(verdict.status(), Status::Affirming);
                 assert_eq!(verdict.root(), Some("simulated:minted"));
@@ -93,8 +109,24 @@ fn each_fault_is_found_for_its_own_reason() {
         .iter()
         .filter_map(|fault| {
             let minted = base.mint(keys(), &[*fault]).unwrap();
-            complaint(fault.fault(), &judge(&minted))
+            complaint(fault.fault(), &judge(&minted, By::Policy))
         })
         .collect();
     assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+/// A fault is a matter of policy only if it says so.
+#[test]
+fn what_needs_no_policy_is_refused_without_one() {
+    let base = options(Product::Genoa, ReportVersion::V5, SignerKind::Vcek);
+    let good = judge(&base.mint(keys(), &[]).unwrap(), By::Default).unwrap();
+    assert_eq!(good.status(), Status::Affirming);
+    let missed: Vec<&str> = SnpFault::ALL
+        .iter()
+        .filter_map(|fault| {
+            let minted = base.mint(keys(), &[*fault]).unwrap();
+            missed_without_policy(fault.fault(), &judge(&minted, By::Default))
+        })
+        .collect();
+    assert!(missed.is_empty(), "{missed:#?}");
 }

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
+use std::collections::BTreeSet;
+
 use casemate_evidence::collateral::Collateral;
 use casemate_evidence::event_log::EventLog;
 use casemate_evidence::tdx::{Evidence, Quote};
 use casemate_tee_sim::mint::tdx::{Form, Options, TdxFault};
 use casemate_tee_sim::mint::{Minted, Role};
-use casemate_verifier::tdx::{Expected, Root, verify};
-use casemate_verifier::{Policy, ReferenceValues, Status, Verdict};
+use casemate_verifier::tdx::{Expected, Requirements, Root, verify};
+use casemate_verifier::{Measurement, Policy, ReferenceValues, Status, Verdict};
 
-use super::{AT, codes, complaint, keys};
+use super::{AT, By, codes, complaint, keys, missed_without_policy};
 
 const FORMS: [Form; 3] = [Form::V4, Form::V5Td10, Form::V5Td15];
 
-pub(crate) fn judge(minted: &Minted) -> Result<Verdict, String> {
+fn judge(minted: &Minted, by: By) -> Result<Verdict, String> {
     let file = |role| minted.bytes(role).unwrap();
     let quote = Quote::parse(file(Role::Quote)).map_err(|error| error.to_string())?;
     let event_log = minted.bytes(Role::EventLog).map(EventLog::parse).transpose();
@@ -28,8 +30,20 @@ pub(crate) fn judge(minted: &Minted) -> Result<Verdict, String> {
     let mut mr_config_id = [0; 48];
     hex::decode_to_slice(&minted.told.host_data, &mut mr_config_id).unwrap();
     let expected = Expected { report_data: Some(report_data), mr_config_id: Some(mr_config_id) };
-    let policy = Policy::parse(std::str::from_utf8(file(Role::Policy)).unwrap()).unwrap();
-    let requirements = policy.tdx(&ReferenceValues::new()).unwrap();
+    let requirements = match by {
+        By::Policy => {
+            let policy = std::str::from_utf8(file(Role::Policy)).unwrap();
+            Policy::parse(policy).unwrap().tdx(&ReferenceValues::new()).unwrap()
+        }
+        By::Default => {
+            let mut mr_td = [0; 48];
+            hex::decode_to_slice(&minted.told.measurement, &mut mr_td).unwrap();
+            Requirements {
+                measurements: Some(BTreeSet::from([Measurement(mr_td)])),
+                ..Requirements::default()
+            }
+        }
+    };
     let log = event_log.as_ref();
     Ok(verify(&evidence, &roots, collateral.as_ref(), log, &expected, &requirements, AT))
 }
@@ -37,7 +51,8 @@ pub(crate) fn judge(minted: &Minted) -> Result<Verdict, String> {
 #[test]
 fn good_evidence_of_every_form_is_affirmed() {
     for form in FORMS {
-        let verdict = judge(&Options::new(form, AT).mint(keys(), &[]).unwrap()).unwrap();
+        let verdict =
+            judge(&Options::new(form, AT).mint(keys(), &[]).unwrap(), By::Policy).unwrap();
         assert_eq!(codes(&verdict), [""; 0], "{form:?}");
         assert_eq!(verdict.status(), Status::Affirming);
         assert_eq!(verdict.root(), Some("simulated:minted"));
@@ -71,9 +86,25 @@ fn each_fault_is_found_for_its_own_reason() {
     for form in FORMS {
         for fault in TdxFault::ALL {
             let minted = Options::new(form, AT).mint(keys(), &[*fault]).unwrap();
-            let complaint = complaint(fault.fault(), &judge(&minted));
+            let complaint = complaint(fault.fault(), &judge(&minted, By::Policy));
             complaints.extend(complaint.map(|complaint| format!("{form:?} {complaint}")));
         }
     }
     assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+/// A fault is a matter of policy only if it says so.
+#[test]
+fn what_needs_no_policy_is_refused_without_one() {
+    let base = Options::new(Form::V5Td15, AT);
+    let good = judge(&base.mint(keys(), &[]).unwrap(), By::Default).unwrap();
+    assert_eq!(good.status(), Status::Affirming);
+    let missed: Vec<&str> = TdxFault::ALL
+        .iter()
+        .filter_map(|fault| {
+            let minted = base.mint(keys(), &[*fault]).unwrap();
+            missed_without_policy(fault.fault(), &judge(&minted, By::Default))
+        })
+        .collect();
+    assert!(missed.is_empty(), "{missed:#?}");
 }

@@ -80,6 +80,16 @@ impl Bench {
         changed
     }
 
+    /// A program in QEMU's place that adds words to its command line.
+    pub(crate) fn hostile_qemu(&self, additions: &[&str]) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.folder("hostile").join("qemu");
+        let script = format!("#!/bin/sh\nexec {QEMU} \"$@\" {}\n", additions.join(" "));
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        path
+    }
+
     pub(crate) fn config_without_psp(&self, vcpus: u32) -> VmConfig {
         VmConfig {
             name: VmName::new("test").unwrap(),

@@ -48,7 +48,7 @@ pub enum Finding {
 #[must_use]
 pub fn lint(policy: &Policy) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if policy.snp.is_none() {
+    if policy.snp.is_none() && policy.tdx.is_none() {
         findings.push(Finding::Empty);
     }
     if let Some(snp) = &policy.snp {
@@ -56,6 +56,13 @@ pub fn lint(policy: &Policy) -> Vec<Finding> {
         initdata(&mut findings, "snp", "host-data", snp.host_data.as_ref());
         if snp.place.is_nowhere() {
             findings.push(Finding::Where { table: "snp" });
+        }
+    }
+    if let Some(tdx) = &policy.tdx {
+        measurement(&mut findings, "tdx", "mrtd", tdx.mrtd.as_ref());
+        initdata(&mut findings, "tdx", "mr-config-id", tdx.mr_config_id.as_ref());
+        if tdx.place.is_nowhere() {
+            findings.push(Finding::Where { table: "tdx" });
         }
     }
     if let Some(source) = &policy.reference_values {

@@ -3,11 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::de::Error as _;
+use serde::de::MapAccess;
+use serde::de::Visitor;
+use serde::de::value::MapAccessDeserializer;
 
 /// `">= N"`: the value is not below `N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,7 +75,7 @@ impl<'de, T: Ord + Deserialize<'de>> Deserialize<'de> for Values<T> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Form<T> {
-            Reference(Named),
+            Reference(Table<Named>),
             One(T),
             Many(Vec<T>),
         }
@@ -81,7 +85,7 @@ impl<'de, T: Ord + Deserialize<'de>> Deserialize<'de> for Values<T> {
             reference: String,
         }
         match Form::deserialize(deserializer)? {
-            Form::Reference(named) => Ok(Self::Reference(named.reference)),
+            Form::Reference(Table(named)) => Ok(Self::Reference(named.reference)),
             Form::One(value) => Ok(Self::Listed(BTreeSet::from([value]))),
             Form::Many(values) => set(values).map(Self::Listed),
         }
@@ -128,6 +132,29 @@ impl<'de, const N: usize> Deserialize<'de> for Bytes<N> {
 impl<const N: usize> fmt::Display for Bytes<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// A table and nothing else: a derived reader takes a list of the members' values too, so that a list
+/// of one measurement would be taken for the name of a set.
+pub(super) struct Table<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TableVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for TableVisitor<T> {
+            type Value = Table<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Table<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Table)
+            }
+        }
+        deserializer.deserialize_map(TableVisitor(PhantomData))
     }
 }
 

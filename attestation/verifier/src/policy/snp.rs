@@ -23,6 +23,7 @@ use super::rule::AtLeast;
 use super::rule::Bound;
 use super::rule::Bytes;
 use super::rule::OneOf;
+use super::rule::Table;
 use super::rule::Values;
 use super::rule::Version;
 use crate::GuestRequirements;
@@ -97,7 +98,6 @@ pub struct ProductName(pub Product);
 /// Demands on the policy that the guest was launched with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[expect(missing_docs, reason = "named and documented as in GuestRequirements")]
 pub struct GuestRules {
     pub forbid_smt: bool,
     pub require_single_socket: bool,
@@ -111,7 +111,6 @@ pub struct GuestRules {
 /// Demands on the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[expect(missing_docs, reason = "named and documented as in PlatformRequirements")]
 pub struct PlatformRules {
     pub require_alias_check: Option<bool>,
     pub require_ciphertext_hiding: bool,
@@ -127,7 +126,6 @@ pub struct PlatformRules {
 /// Demands on the identity block.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-#[expect(missing_docs, reason = "named and documented as in IdBlockRequirements")]
 pub struct IdBlockRules {
     pub family_id: Option<OneOf<Bytes<16>>>,
     pub image_id: Option<OneOf<Bytes<16>>>,
@@ -162,7 +160,6 @@ pub struct Grace {
 /// A floor for each part of a TCB; a part that is absent may have any version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "named and documented as in TcbVersion")]
 pub struct Floor {
     pub fmc: Option<AtLeast<u8>>,
     pub bootloader: Option<AtLeast<u8>>,
@@ -349,7 +346,7 @@ impl<'de> Deserialize<'de> for SnpWhere {
         #[serde(untagged)]
         enum Form {
             Any(AnyGenuineChip),
-            Listed(Listed),
+            Listed(Table<Listed>),
         }
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -362,10 +359,10 @@ impl<'de> Deserialize<'de> for SnpWhere {
         }
         match Form::deserialize(deserializer)? {
             Form::Any(_) => Ok(Self { chips: None, providers: BTreeSet::new() }),
-            Form::Listed(Listed { chips: Some(_), any_genuine_chip: true, .. }) => {
+            Form::Listed(Table(Listed { chips: Some(_), any_genuine_chip: true, .. })) => {
                 Err(D::Error::custom("where has chips, or any-genuine-chip, not both"))
             }
-            Form::Listed(Listed { chips, any_genuine_chip, providers }) => Ok(Self {
+            Form::Listed(Table(Listed { chips, any_genuine_chip, providers })) => Ok(Self {
                 chips: if any_genuine_chip { None } else { Some(chips.unwrap_or_default()) },
                 providers,
             }),

@@ -237,7 +237,7 @@ fn a_policy_that_names_nobody_is_refused() {
         let found = Policy::parse(text);
         assert!(matches!(found, Err(PolicyError::Lint { finding: Finding::Empty })), "{text}");
     }
-    for finding in lint(&Policy { snp: None, reference_values: None }) {
+    for finding in lint(&Policy { snp: None, tdx: None, reference_values: None }) {
         assert!(finding.to_string().len() > 20);
     }
 }
@@ -282,9 +282,25 @@ fn what_is_not_there_is_an_error_and_not_an_empty_set() {
     let policy = Policy::parse(BASE).unwrap();
     let missing = policy.snp(&evidence(false), &BTreeMap::new(), 0);
     assert!(matches!(missing, Err(PolicyError::NoReference { name }) if name == "r"));
-    let none = Policy { snp: None, reference_values: None };
+    let none = Policy { snp: None, tdx: None, reference_values: None };
     let refused = none.snp(&evidence(false), &BTreeMap::new(), 0);
     assert!(matches!(refused, Err(PolicyError::NoTable { tee: "snp" })));
+}
+
+#[test]
+fn a_list_is_not_taken_for_a_table() {
+    let place = "where = \"any-genuine-chip\"\nhost-data = \"initdata\"\n";
+    let one = format!("[snp]\n{place}measurement = [\"{}\"]\n", "01".repeat(48));
+    let policy = Policy::parse(&one).unwrap();
+    let listed = Values::Listed(BTreeSet::from([Measurement([1; 48])]));
+    assert_eq!(policy.snp.unwrap().measurement, Some(listed));
+    for bad in [
+        format!("[snp]\n{place}measurement = [\"r\"]\n"),
+        BASE.replace("\"any-genuine-chip\"", "[[], true, []]"),
+        TDX.replace("\"any-genuine-chip\"", "[[]]"),
+    ] {
+        assert!(matches!(Policy::parse(&bad), Err(PolicyError::Toml { .. })), "{bad}");
+    }
 }
 
 #[test]
@@ -304,4 +320,125 @@ fn thresholds_can_be_met_and_are_not_met_by_nobody() {
         let found = source(keys, signatures, threshold);
         assert!(matches!(found, Err(PolicyError::Lint { finding: Finding::Threshold })));
     }
+}
+
+const TDX: &str = "[tdx]\nwhere = \"any-genuine-chip\"\nmr-config-id = \"initdata\"\nmrtd = { reference = \"r\" }\n";
+
+fn tdx(rules: &str) -> crate::tdx::Requirements {
+    let references = BTreeMap::from([("r".to_owned(), BTreeSet::from([Measurement([1; 48])]))]);
+    Policy::parse(&format!("{TDX}{rules}")).unwrap().tdx(&references).unwrap()
+}
+
+#[test]
+fn the_least_policy_on_tds_demands_the_defaults_and_its_mrtd() {
+    let expected = crate::tdx::Requirements {
+        measurements: Some(BTreeSet::from([Measurement([1; 48])])),
+        ..crate::tdx::Requirements::default()
+    };
+    assert_eq!(tdx(""), expected);
+    assert!(Policy::parse(TDX).unwrap().tdx.unwrap().needs_initdata());
+    let refused = Policy::parse(BASE).unwrap().tdx(&BTreeMap::new());
+    assert!(matches!(refused, Err(PolicyError::NoTable { tee: "tdx" })));
+}
+
+#[test]
+fn every_rule_on_tds_reaches_the_requirements() {
+    use casemate_evidence::collateral::TcbStatus;
+    use casemate_evidence::tdx::TdAttributes;
+
+    let value = |byte: &str| byte.repeat(48);
+    let text = format!(
+        r#"
+        [tdx]
+        where = {{ platforms = ["{platform}"] }}
+        mrtd = "{a}"
+        mr-config-id = ["{b}", "{c}"]
+        rtmr0 = "{a}"
+        rtmr1 = ["{b}"]
+        rtmr2 = {{ reference = "r" }}
+        rtmr3 = ["{c}", "{a}"]
+        require-event-log = true
+        runtime-events = ["one", "two"]
+        last-event = "two"
+        tcb-status = ["UpToDate", "SWHardeningNeeded"]
+        grace = {{ until = "2026-03-01T00:00:00Z", tcb-status = "OutOfDate" }}
+        refuse-advisories = ["INTEL-SA-00837"]
+        tcb-evaluation-number = ">= 18"
+        mrseam = "{a}"
+        require-sept-ve-disable = false
+        allow-perfmon = true
+        allow-migration = true
+        allow-attributes = "0x10"
+        allow-xfam = "0xe7"
+        mr-owner = "{a}"
+        mr-owner-config = "{b}"
+        service-td = "{c}"
+        "#,
+        platform = "0d".repeat(16),
+        a = value("0a"),
+        b = value("0b"),
+        c = value("0c"),
+    );
+    let [a, b, c] = [[0x0A; 48], [0x0B; 48], [0x0C; 48]];
+    let set = |values: &[[u8; 48]]| Some(values.iter().copied().map(Measurement).collect());
+    let references = BTreeMap::from([("r".to_owned(), BTreeSet::from([Measurement([1; 48])]))]);
+    let found = Policy::parse(&text).unwrap().tdx(&references).unwrap();
+    let expected = crate::tdx::Requirements {
+        measurements: set(&[a]),
+        mr_config_ids: Some(BTreeSet::from([b, c])),
+        rtmrs: [set(&[a]), set(&[b]), set(&[[1; 48]]), set(&[a, c])],
+        require_event_log: true,
+        runtime_events: Some(BTreeSet::from(["one".to_owned(), "two".to_owned()])),
+        last_event: Some("two".to_owned()),
+        statuses: BTreeSet::from([TcbStatus::UpToDate, TcbStatus::SwHardeningNeeded]),
+        grace: Some(crate::tdx::Grace {
+            statuses: BTreeSet::from([TcbStatus::OutOfDate]),
+            until: 1_772_323_199,
+        }),
+        refused_advisories: BTreeSet::from(["INTEL-SA-00837".to_owned()]),
+        min_evaluation_number: Some(18),
+        platforms: Some(BTreeSet::from([[0x0D; 16]])),
+        modules: set(&[a]),
+        require_sept_ve_disable: false,
+        allow_perfmon: true,
+        allow_migration: true,
+        allowed_attributes: TdAttributes(0x10),
+        allowed_xfam: 0xE7,
+        mr_owner: Some(a),
+        mr_owner_config: Some(b),
+        service_td: Some(c),
+    };
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn policies_on_tds_are_as_strict() {
+    for bad in [
+        "tcb-status = [\"Revoked\"]",
+        "tcb-status = \"uptodate\"",
+        "allow-xfam = 231",
+        "allow-xfam = \"0x10000000000000000\"",
+        "rtmr4 = []",
+        "mrtd = []",
+    ] {
+        let found = Policy::parse(&format!("{TDX}{bad}"));
+        assert!(matches!(found, Err(PolicyError::Toml { .. })), "{bad}");
+    }
+    let lacks = |text: &str| match Policy::parse(text) {
+        Err(PolicyError::Lint { finding }) => finding,
+        other => panic!("{other:?}"),
+    };
+    let mrtd = format!("mrtd = \"{}\"\n", "01".repeat(48));
+    let any = "[tdx]\nwhere = \"any-genuine-chip\"\n";
+    assert_eq!(
+        lacks(&format!("{any}mr-config-id = \"initdata\"\n")),
+        Finding::Measurement { table: "tdx", rule: "mrtd" }
+    );
+    assert_eq!(
+        lacks(&format!("{any}{mrtd}")),
+        Finding::Initdata { table: "tdx", rule: "mr-config-id" }
+    );
+    let nowhere =
+        format!("[tdx]\nwhere = {{ platforms = [] }}\nmr-config-id = \"initdata\"\n{mrtd}");
+    assert_eq!(lacks(&nowhere), Finding::Where { table: "tdx" });
 }

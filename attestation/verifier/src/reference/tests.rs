@@ -43,7 +43,9 @@ fn file() -> Value {
             "format": 1, "kind": "production", "parts": {"kernel": part},
             "descriptions": {"image.json": part},
             "snp": [{"vcpu_types": ["EPYC-v4"], "guest_features": 1,
-                     "launch_digests": ["01".repeat(48), "02".repeat(48)]}]}],
+                     "launch_digests": ["01".repeat(48), "02".repeat(48)]}],
+            "tdx": {"mrtd": "05".repeat(48), "mrtd_two_pass": "06".repeat(48),
+                    "rtmrs": {"rtmr2": "07".repeat(48)}, "not_shown": {"rtmr0": "why"}}}],
         "values": {"tdx_mrtd": ["03".repeat(48)], "snp_launch_measurement": ["04".repeat(48)]},
     })
 }
@@ -62,7 +64,8 @@ fn values_and_digests_of_images_come_out() {
     assert_eq!(bundle.expires(), NOW + 31 * 86_400);
     let set = |name: &str| -> Vec<u8> { bundle.values()[name].iter().map(|m| m.0[0]).collect() };
     assert_eq!(set(SNP_LAUNCH), [1, 2, 4]);
-    assert_eq!(set("tdx_mrtd"), [3]);
+    assert_eq!(set(crate::TDX_MRTD), [3, 5, 6]);
+    assert_eq!(set("tdx_rtmr2"), [7]);
 }
 
 #[test]

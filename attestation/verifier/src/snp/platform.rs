@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where the guest runs: features, chip, firmware.
 
+use casemate_evidence::snp::PlatformInfo;
 use casemate_evidence::snp::Product;
 use casemate_evidence::snp::Report;
 use casemate_evidence::snp::TcbVersion;
@@ -23,13 +24,13 @@ pub(super) fn check_features(
     wanted: &PlatformRequirements,
 ) {
     let info = report.platform_info();
-    let unknown = info.unknown_bits(product) & !wanted.accept_bits;
+    let known = !PlatformInfo(u64::MAX).unknown_bits(product) | wanted.accept_bits;
     findings.check(
         &rules::PLATFORM_INFO,
         format!("{:#x}", info.0),
-        format!("unknown bits {unknown:#x}"),
+        format!("bits of {known:#x}"),
         Source::Report,
-        unknown == 0,
+        info.0 & !known == 0,
     );
     let require = |demanded: bool| demanded.then_some(true);
     for (rule, value, wanted) in [

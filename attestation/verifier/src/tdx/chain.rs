@@ -13,6 +13,7 @@ use super::signature::is_signed_by;
 use super::signature::signed;
 use super::signature::uncompressed;
 use crate::Source;
+use crate::moment;
 use crate::verdict::Findings;
 
 /// A PCK certificate that a configured root vouches for.
@@ -22,6 +23,8 @@ pub(super) struct Chain<'a> {
     pub(super) leaf: Certificate,
     /// What the leaf says of its platform.
     pub(super) pck: PckExtension,
+    /// What else came with them.
+    others: Vec<Certificate>,
 }
 
 /// The certificates of a quote, read but not yet believed.
@@ -52,17 +55,22 @@ impl Offered {
         roots: impl IntoIterator<Item = &'a Root>,
         known: impl Fn(&Root, &Certificate) -> bool,
     ) -> Result<Chain<'a>, String> {
-        let Self { leaf, pck, issuers } = self;
-        let candidates: Vec<Certificate> = issuers
-            .into_iter()
-            .filter(|ca| ca.is_ca() && !leaf.is_ca() && is_signed_by(&leaf, ca))
+        let Self { leaf, pck, mut issuers } = self;
+        let candidates: Vec<usize> = issuers
+            .iter()
+            .enumerate()
+            .filter(|(_, ca)| ca.is_ca() && !leaf.is_ca() && is_signed_by(&leaf, ca))
+            .map(|(index, _)| index)
             .collect();
         for root in roots {
-            let vouched =
-                |ca: &&Certificate| known(root, ca) || is_signed_by(ca, root.certificate());
-            if let Some(ca) = candidates.iter().find(vouched) {
-                let ca = ca.clone();
-                return Ok(Chain { root, ca, leaf, pck });
+            let vouched = |index: &usize| {
+                issuers
+                    .get(*index)
+                    .is_some_and(|ca| known(root, ca) || is_signed_by(ca, root.certificate()))
+            };
+            if let Some(index) = candidates.iter().copied().find(vouched) {
+                let ca = issuers.remove(index);
+                return Ok(Chain { root, ca, leaf, pck, others: issuers });
             }
         }
         Err(format!("{} issued by an unknown key", leaf.common_name()))
@@ -73,6 +81,15 @@ impl Offered {
 pub(super) fn check(findings: &mut Findings, chain: &Chain<'_>, quote: &Quote, now: u64) {
     let Chain { root, ca, leaf, .. } = chain;
     findings.check(&rules::ROOT, root.kind().to_string(), None, Source::Certificate, true);
+    // Nothing that a verdict does not account for: beside them only the root itself may come.
+    let stranger = chain.others.iter().find(|other| other.der() != root.certificate().der());
+    findings.check(
+        &rules::CERTIFICATE,
+        stranger.map_or(leaf.common_name(), Certificate::common_name),
+        None,
+        Source::Certificate,
+        stranger.is_none(),
+    );
     // D2: validity of each certificate, at a time that the caller gives.
     for (rule, certificate) in [
         (&rules::DATES_ROOT, root.certificate()),
@@ -82,8 +99,13 @@ pub(super) fn check(findings: &mut Findings, chain: &Chain<'_>, quote: &Quote, n
         let (from, to) = (certificate.not_before(), certificate.not_after());
         findings.check(
             rule,
-            format!("{} valid from {from} to {to}", certificate.common_name()),
-            format!("now {now}"),
+            format!(
+                "{} valid from {} to {}",
+                certificate.common_name(),
+                moment::text(from),
+                moment::text(to)
+            ),
+            format!("now {}", moment::text(now)),
             Source::Certificate,
             (from..=to).contains(&now),
         );

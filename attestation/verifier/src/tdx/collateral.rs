@@ -12,6 +12,7 @@ use super::signature::is_list_of;
 use super::signature::is_signed_by;
 use super::signature::signed;
 use crate::Source;
+use crate::moment;
 use crate::verdict::Findings;
 
 /// Collateral whose signatures were checked once, for many quotes of platforms under one root. Its
@@ -140,16 +141,17 @@ pub(super) fn check(findings: &mut Findings, view: View<'_>, chain: &Chain<'_>, 
         (&rules::PCK_CRL_DATES, pck_crl.this_update(), pck_crl.next_update()),
         (&rules::ROOT_CRL_DATES, root_crl.this_update(), root_crl.next_update()),
     ] {
-        let value = format!("valid from {from} to {to}");
-        findings.check(rule, value, format!("now {now}"), source, (from..=to).contains(&now));
+        let value = format!("valid from {} to {}", moment::text(from), moment::text(to));
+        let reference = format!("now {}", moment::text(now));
+        findings.check(rule, value, reference, source, (from..=to).contains(&now));
     }
     let signers = [tcb_signer, qe_signer, ca];
     let from = signers.iter().flatten().map(|signer| signer.not_before()).max().unwrap_or(0);
     let to = signers.iter().flatten().map(|signer| signer.not_after()).min().unwrap_or(0);
     findings.check(
         &rules::SIGNER_DATES,
-        format!("valid from {from} to {to}"),
-        format!("now {now}"),
+        format!("valid from {} to {}", moment::text(from), moment::text(to)),
+        format!("now {}", moment::text(now)),
         source,
         (from..=to).contains(&now),
     );

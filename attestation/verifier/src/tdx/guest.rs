@@ -64,6 +64,24 @@ pub(super) fn check_attributes(
     );
 }
 
+/// MRCONFIGID must be the digest of the initdata that came along, and one that the owner accepts.
+fn check_mr_config_id(
+    findings: &mut Findings,
+    body: &TdBody,
+    expected: &Expected,
+    requirements: &Requirements,
+) {
+    let (rule, value) = (&rules::MR_CONFIG_ID, body.mr_config_id());
+    let Some(accepted) = &requirements.mr_config_ids else {
+        expect(findings, rule, value, expected.mr_config_id.as_ref());
+        return;
+    };
+    let wanted = expected.mr_config_id.as_ref().is_none_or(|digest| digest == value);
+    let reference = accepted.iter().map(hex::encode).collect::<Vec<_>>().join(", ");
+    let kept = wanted && accepted.contains(value);
+    findings.check(rule, hex::encode(value), reference, Source::Quote, kept);
+}
+
 /// What this TD is, and that the quote is for this key and nonce.
 pub(super) fn check_binding(
     findings: &mut Findings,
@@ -72,7 +90,7 @@ pub(super) fn check_binding(
     requirements: &Requirements,
 ) {
     expect(findings, &rules::REPORT_DATA, body.report_data(), expected.report_data.as_ref());
-    expect(findings, &rules::MR_CONFIG_ID, body.mr_config_id(), expected.mr_config_id.as_ref());
+    check_mr_config_id(findings, body, expected, requirements);
     one_of(findings, &rules::MR_TD, Measurement(*body.mr_td()), requirements.measurements.as_ref());
     for ((rule, value), accepted) in rules::RTMRS.iter().zip(body.rtmrs()).zip(&requirements.rtmrs)
     {

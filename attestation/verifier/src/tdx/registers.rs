@@ -153,6 +153,3 @@ impl Replay {
 const RTMR3: u32 = 4;
 /// Most runtime events with a line of their own.
 const MAX_RUNTIME_LINES: usize = 64;
-
-#[cfg(test)]
-mod tests;

@@ -24,6 +24,8 @@ pub struct Expected {
 pub struct Requirements {
     /// Values of MRTD that are accepted; `None` compares nothing and leaves the verdict unbound.
     pub measurements: Option<BTreeSet<Measurement>>,
+    /// MRCONFIGID that is accepted, beside what [`Expected`] says.
+    pub mr_config_ids: Option<BTreeSet<[u8; 48]>>,
     /// Values of RTMR0 to RTMR3 that are accepted; `None` compares nothing.
     pub rtmrs: [Option<BTreeSet<Measurement>>; 4],
     /// An event log must come with the quote.
@@ -91,6 +93,7 @@ impl Default for Requirements {
             TdAttributes::SINGLE_STEP_DEFENCE.0 | TdAttributes::LASS.0 | TdAttributes::PKS.0;
         Self {
             measurements: None,
+            mr_config_ids: None,
             rtmrs: [None, None, None, None],
             require_event_log: false,
             runtime_events: None,

@@ -137,7 +137,7 @@ pub enum RootError {
 }
 
 /// Intel SGX Root CA, as Intel publishes it.
-const INTEL: &[u8] = include_bytes!("intel-sgx-root-ca.der");
+const INTEL: &[u8] = include_bytes!("../../data/intel-sgx-root-ca.der");
 const SIMULATED: &[u8] = b"simulated";
 const MAX_NAME_BYTES: usize = 64;
 

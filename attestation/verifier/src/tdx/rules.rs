@@ -21,7 +21,7 @@ pub(super) const CERTIFICATE: Rule = rule(
     "chain.certificate",
     Code::Certificate,
     Hardware,
-    "one well-formed PCK certificate and its issuer come with the quote",
+    "one PCK certificate and its issuers come with the quote, and nothing else",
 );
 pub(super) const ROOT: Rule =
     rule("chain.root", Code::Root, Hardware, "the certificates end in a configured root");

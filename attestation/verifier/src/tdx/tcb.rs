@@ -128,4 +128,52 @@ fn relaunch(launched: TcbStatus, current: TcbStatus) -> TcbStatus {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_part_makes_the_whole_old() {
+        use TcbStatus::*;
+        for (whole, part, expected) in [
+            (UpToDate, UpToDate, UpToDate),
+            (UpToDate, OutOfDate, OutOfDate),
+            (SwHardeningNeeded, UpToDate, SwHardeningNeeded),
+            (SwHardeningNeeded, OutOfDate, OutOfDate),
+            (ConfigurationNeeded, OutOfDate, OutOfDateConfigurationNeeded),
+            (ConfigurationAndSwHardeningNeeded, OutOfDate, OutOfDateConfigurationNeeded),
+            (OutOfDate, OutOfDate, OutOfDate),
+            (OutOfDateConfigurationNeeded, OutOfDate, OutOfDateConfigurationNeeded),
+            (UpToDate, ConfigurationNeeded, OutOfDate),
+            (Revoked, UpToDate, Revoked),
+            (Revoked, OutOfDate, Revoked),
+        ] {
+            let mut evaluation = Evaluation { status: whole, advisories: vec!["A".into()] };
+            evaluation.merge(part, &["A".into(), "B".into()]);
+            assert_eq!(evaluation.status, expected, "{whole} {part}");
+            assert_eq!(evaluation.advisories, ["A", "B"]);
+        }
+        for whole in TcbStatus::ALL {
+            let mut evaluation = Evaluation { status: whole, advisories: vec![] };
+            evaluation.merge(Revoked, &[]);
+            assert_eq!(evaluation.status, Revoked);
+        }
+    }
+
+    #[test]
+    fn a_relaunch_helps_only_where_the_platform_is_newer_now() {
+        use TcbStatus::*;
+        for (launched, current, expected) in [
+            (OutOfDate, UpToDate, TdRelaunchAdvised),
+            (OutOfDate, SwHardeningNeeded, TdRelaunchAdvised),
+            (OutOfDate, ConfigurationNeeded, TdRelaunchAdvisedConfigurationNeeded),
+            (OutOfDateConfigurationNeeded, UpToDate, TdRelaunchAdvisedConfigurationNeeded),
+            (OutOfDate, OutOfDate, OutOfDate),
+            (OutOfDate, OutOfDateConfigurationNeeded, OutOfDate),
+            (OutOfDateConfigurationNeeded, OutOfDate, OutOfDateConfigurationNeeded),
+            (UpToDate, OutOfDate, UpToDate),
+            (Revoked, UpToDate, Revoked),
+        ] {
+            assert_eq!(relaunch(launched, current), expected, "{launched} {current}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! A certificate authority of the test's own that mints reports: genuine formats, no genuine root.
 //! Used by the tests of the verifier, of the broker and of collateral.
 
-#![allow(dead_code, unused_imports, reason = "no test program uses all of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "no test program uses all of it")]
 
 use std::sync::LazyLock;
 

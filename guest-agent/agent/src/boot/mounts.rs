@@ -48,15 +48,27 @@ const ENTRIES: &[Entry] = &[
 
 const CGROUP: &str = "/sys/fs/cgroup";
 
+/// The kernel's interface to TEE reports. It is there once the module configfs is loaded, and only
+/// guests that need it see it.
+const CONFIGFS: Entry =
+    Entry { kind: "configfs", target: "/sys/kernel/config", flags: PLAIN, options: c"" };
+
 /// Mounts everything and lets cgroups below the root use all controllers.
 pub(crate) fn mount_all() -> Result<(), MountError> {
-    for entry in ENTRIES {
-        let failed = |source| MountError::Mount { target: entry.target, source };
-        fs::create_dir_all(entry.target).map_err(|e| failed(errno(&e)))?;
-        rustix::mount::mount(entry.kind, entry.target, entry.kind, entry.flags, entry.options)
-            .map_err(failed)?;
-    }
+    ENTRIES.iter().try_for_each(mount)?;
     enable_controllers(Path::new(CGROUP)).map_err(|source| MountError::Controllers { source })
+}
+
+/// Mounts configfs.
+pub(crate) fn mount_configfs() -> Result<(), MountError> {
+    mount(&CONFIGFS)
+}
+
+fn mount(entry: &Entry) -> Result<(), MountError> {
+    let failed = |source| MountError::Mount { target: entry.target, source };
+    fs::create_dir_all(entry.target).map_err(|e| failed(errno(&e)))?;
+    rustix::mount::mount(entry.kind, entry.target, entry.kind, entry.flags, entry.options)
+        .map_err(failed)
 }
 
 /// Settings that the kernel has another default for. One that this kernel lacks needs no setting.
@@ -138,7 +150,7 @@ mod tests {
 
     #[test]
     fn only_places_for_devices_and_images_lack_a_flag() {
-        for entry in ENTRIES {
+        for entry in ENTRIES.iter().chain([&CONFIGFS]) {
             assert!(entry.flags.contains(MountFlags::NOSUID), "{}", entry.target);
             let dev = entry.target.starts_with("/dev");
             assert!(dev || entry.flags.contains(MountFlags::NODEV), "{}", entry.target);

@@ -159,6 +159,7 @@ impl Pod {
             container,
             exec: id,
             argv: exec.argv,
+            env: grant.env,
             stdio: stdio_request(grant.stdio, exec.stdio.terminal),
         };
         self.stdio.register(&exec.process, grant.stdio);

@@ -127,7 +127,7 @@ impl Inner {
         exec: &ExecSpec,
         pattern: &OciProcess,
     ) -> Result<(Created, Running), ExecError> {
-        let process = spec::exec_process(pattern, &exec.argv, exec.stdio)?;
+        let process = spec::exec_process(pattern, exec)?;
         let bundle = self.layout.bundle(&exec.container);
         let file = bundle.exec_process(&exec.exec);
         let text = serde_json::to_vec(&process).map_err(|e| ExecError::Save(e.into()))?;

@@ -281,17 +281,26 @@ fn refuses_malformed_environments() {
 }
 
 #[test]
-fn an_exec_differs_in_its_command_line_alone() {
+fn an_exec_differs_in_its_command_line_environment_and_terminal_alone() {
     let spec = built(&create(json!({}))).unwrap();
     let init = spec.process().clone().unwrap();
-    let argv = ["ls".to_owned()];
-    let terminal = StdioRequest::Terminal(WindowSize::default());
-    let mut exec = exec_process(&init, &argv, terminal).unwrap();
-    assert_eq!(exec.args(), &Some(argv.to_vec()));
+    let wanted = ExecSpec {
+        container: "c".try_into().unwrap(),
+        exec: "e".try_into().unwrap(),
+        argv: vec!["ls".to_owned()],
+        env: vec!["TERM=xterm".to_owned()],
+        stdio: StdioRequest::Terminal(WindowSize::default()),
+    };
+    let mut exec = exec_process(&init, &wanted).unwrap();
+    assert_eq!(exec.args(), &Some(wanted.argv.clone()));
+    assert_eq!(exec.env(), &Some(wanted.env.clone()));
     assert_eq!(exec.terminal(), Some(true));
-    exec.set_args(init.args().clone()).set_terminal(init.terminal());
+    exec.set_args(init.args().clone()).set_terminal(init.terminal()).set_env(init.env().clone());
     assert_eq!(exec, init);
-    assert!(matches!(exec_process(&init, &[], terminal), Err(SpecError::NoArguments)));
+    let nothing = ExecSpec { argv: Vec::new(), ..wanted.clone() };
+    assert!(matches!(exec_process(&init, &nothing), Err(SpecError::NoArguments)));
+    let twice = ExecSpec { env: vec!["A=1".to_owned(), "A=2".to_owned()], ..wanted };
+    assert!(matches!(exec_process(&init, &twice), Err(SpecError::VariableTwice { .. })));
 }
 
 /// capability(7), by number.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::FetchError;
+use crate::ImageTee;
 use crate::Sha256;
 use crate::image::read_capped;
 
@@ -45,13 +46,16 @@ impl Lock {
     /// Largest accepted lock, in bytes.
     pub const MAX_SIZE: u64 = 64 * 1024;
 
-    /// The lock of this release.
+    /// The lock of this release for a TEE.
     ///
     /// # Errors
     ///
     /// None in practice: a test reads it.
-    pub fn of_this_release() -> Result<Self, FetchError> {
-        Self::parse(include_bytes!("../../inputs.lock.json"))
+    pub fn of_this_release(tee: ImageTee) -> Result<Self, FetchError> {
+        Self::parse(match tee {
+            ImageTee::Snp => include_bytes!("../../inputs.lock.json"),
+            ImageTee::Tdx => include_bytes!("../../inputs-tdx.lock.json"),
+        })
     }
 
     /// Reads a lock file.
@@ -85,6 +89,13 @@ impl Lock {
         format!("{:#}\n", serde_json::json!(self))
     }
 
+    /// The TEE that the firmware is for.
+    #[must_use]
+    pub fn tee(&self) -> ImageTee {
+        let is_locked = |tee: &ImageTee| self.firmware.package == tee.firmware_package();
+        ImageTee::ALL.into_iter().find(is_locked).unwrap_or(ImageTee::Snp)
+    }
+
     /// Release of the kernel, as its modules' folder is named.
     #[must_use]
     pub fn kernel_release(&self) -> &str {
@@ -107,16 +118,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lock_of_this_release_is_one() {
-        let lock = Lock::of_this_release().unwrap();
-        assert!(lock.kernel_release().ends_with("-cloud-amd64"), "{lock:?}");
-        assert!(lock.firmware.file_name().ends_with("_all.deb"), "{lock:?}");
-        assert_eq!(Lock::parse(lock.to_json().as_bytes()).unwrap(), lock);
+    fn the_locks_of_this_release_are_some() {
+        for tee in ImageTee::ALL {
+            let lock = Lock::of_this_release(tee).unwrap();
+            assert_eq!(lock.tee(), tee);
+            assert!(lock.kernel_release().ends_with("-cloud-amd64"), "{lock:?}");
+            assert!(lock.firmware.file_name().ends_with("_all.deb"), "{lock:?}");
+            assert_eq!(Lock::parse(lock.to_json().as_bytes()).unwrap(), lock);
+        }
+    }
+
+    #[test]
+    fn every_tee_has_the_same_kernel() {
+        let [snp, tdx] = ImageTee::ALL.map(|tee| Lock::of_this_release(tee).unwrap());
+        assert_eq!(snp.kernel, tdx.kernel);
+        assert_ne!(snp.firmware, tdx.firmware);
     }
 
     #[test]
     fn refuses_other_formats_and_unknown_fields() {
-        let text = Lock::of_this_release().unwrap().to_json();
+        let text = Lock::of_this_release(ImageTee::Snp).unwrap().to_json();
         let other = text.replace("\"format\": 1", "\"format\": 2");
         assert!(matches!(Lock::parse(other.as_bytes()), Err(FetchError::LockFormat)));
         let more = text.replace("\"format\": 1", "\"more\": 1, \"format\": 1");
@@ -126,7 +147,7 @@ mod tests {
 
     #[test]
     fn epochs_are_written_as_apt_writes_them() {
-        let mut package = Lock::of_this_release().unwrap().firmware;
+        let mut package = Lock::of_this_release(ImageTee::Snp).unwrap().firmware;
         package.version = "1:2-3".to_owned();
         assert_eq!(package.file_name(), format!("{}_1%3a2-3_all.deb", package.package));
     }

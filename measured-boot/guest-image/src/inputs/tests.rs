@@ -27,7 +27,7 @@ fn an_empty_folder_holds_no_inputs() {
 #[test]
 fn refuses_records_without_their_files() {
     let folder = tempfile::tempdir().unwrap();
-    let lock = Lock::of_this_release().unwrap();
+    let lock = Lock::of_this_release(ImageTee::Snp).unwrap();
     write_record(folder.path(), &lock).unwrap();
     let refused = DebianInputs::open(folder.path());
     assert!(matches!(refused, Err(FetchError::Incomplete { .. })), "{refused:?}");
@@ -42,7 +42,7 @@ fn refuses_records_without_their_files() {
 #[test]
 fn a_package_file_that_is_not_the_locked_one_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let lock = Lock::of_this_release().unwrap();
+    let lock = Lock::of_this_release(ImageTee::Snp).unwrap();
     fs::write(folder.path().join(lock.kernel.file_name()), b"another kernel").unwrap();
     let refused = prepare(folder.path(), &lock).unwrap_err();
     let FetchError::Altered { locked, found, .. } = refused else { panic!("{refused}") };
@@ -100,6 +100,7 @@ fn locked_packages_that_lie_there_need_no_package_manager() {
 fn a_folder_of_somebody_else_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join(KERNEL)).unwrap();
-    let refused = prepare(folder.path(), &Lock::of_this_release().unwrap()).unwrap_err();
+    let refused =
+        prepare(folder.path(), &Lock::of_this_release(ImageTee::Snp).unwrap()).unwrap_err();
     assert!(matches!(refused, FetchError::Taken { .. }), "{refused}");
 }

@@ -66,13 +66,13 @@ pub(crate) struct IdBlockVerifyArgs {
 
 const ZEROS: &str = "00000000000000000000000000000000";
 
-fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
+pub(super) fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
     let mut bytes = [0; N];
     hex::decode_to_slice(text, &mut bytes).map_err(|error| error.to_string())?;
     Ok(bytes)
 }
 
-fn word(text: &str) -> Result<u64, String> {
+pub(super) fn word(text: &str) -> Result<u64, String> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     u64::from_str_radix(digits, 16).map_err(|error| error.to_string())
 }

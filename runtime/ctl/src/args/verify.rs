@@ -9,6 +9,7 @@ use casemate_verifier::Measurement;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
+use clap::ValueEnum;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -17,6 +18,10 @@ use time::format_description::well_known::Rfc3339;
 pub(crate) enum VerifyCommand {
     /// Judge an SNP report
     Snp(VerifySnpArgs),
+    /// Judge a TDX quote
+    Tdx(VerifyTdxArgs),
+    /// Judge evidence in the JSON form of Confidential Containers
+    Evidence(VerifyEvidenceArgs),
 }
 
 #[derive(Debug, Parser)]
@@ -28,10 +33,77 @@ pub(crate) struct VerifySnpArgs {
     /// certificates that the host gave with the report
     #[arg(long, value_name = "FILE")]
     pub(crate) vcek: Option<PathBuf>,
+    /// What the report data must be; shorter values are padded with zeros, as guests do
+    #[arg(long, value_name = "HEX")]
+    pub(crate) report_data: Option<Padded<64>>,
     #[command(flatten)]
     pub(crate) snp: SnpOptions,
     #[command(flatten)]
     pub(crate) judge: JudgeArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct VerifyTdxArgs {
+    /// The quote, binary or in hexadecimal
+    #[arg(long, value_name = "FILE")]
+    pub(crate) quote: PathBuf,
+    #[command(flatten)]
+    pub(crate) tdx: TdxOptions,
+    /// What the report data must be; shorter values are padded with zeros, as guests do
+    #[arg(long, value_name = "HEX")]
+    pub(crate) report_data: Option<Padded<64>>,
+    #[command(flatten)]
+    pub(crate) judge: JudgeArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct VerifyEvidenceArgs {
+    /// The kind of evidence
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tee: EvidenceKind,
+    /// The evidence, JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// What the report data must be, for the kinds with a vTPM what its quote was asked for with;
+    /// shorter values are padded with zeros, as guests do
+    #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
+    pub(crate) report_data: Option<Hexadecimal>,
+    #[command(flatten)]
+    pub(crate) snp: SnpOptions,
+    #[command(flatten)]
+    pub(crate) tdx: TdxOptions,
+    #[command(flatten)]
+    pub(crate) judge: JudgeArgs,
+}
+
+/// Kinds of evidence that the ecosystem's guests send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EvidenceKind {
+    /// An SNP guest
+    Snp,
+    /// A TD
+    Tdx,
+    /// An SNP guest on Azure, behind a vTPM
+    AzSnpVtpm,
+    /// A TD on Azure, behind a vTPM
+    AzTdxVtpm,
+}
+
+/// What else there is to know of a TD.
+#[derive(Debug, Args)]
+pub(crate) struct TdxOptions {
+    /// Intel's collateral of the platform: JSON of dcap-qvl
+    #[arg(long, value_name = "FILE")]
+    pub(crate) collateral: Option<PathBuf>,
+    /// What was measured: CCEL
+    #[arg(long, value_name = "FILE")]
+    pub(crate) event_log: Option<PathBuf>,
+    /// What MRCONFIGID must be: the digest of the initdata
+    #[arg(long, value_name = "HEX")]
+    pub(crate) mr_config_id: Option<Padded<48>>,
+    /// MRTD; may be given several times for one of several
+    #[arg(long, value_name = "HEX")]
+    pub(crate) mrtd: Vec<Measurement>,
 }
 
 /// What else there is to know of an SNP guest.
@@ -43,9 +115,6 @@ pub(crate) struct SnpOptions {
     /// AMD's list of revoked certificates
     #[arg(long, value_name = "FILE")]
     pub(crate) crl: Vec<PathBuf>,
-    /// What the report data must be; shorter values are padded with zeros, as guests do
-    #[arg(long, value_name = "HEX")]
-    pub(crate) report_data: Option<Padded<64>>,
     /// What HOST_DATA must be: the digest of the initdata
     #[arg(long, value_name = "HEX")]
     pub(crate) host_data: Option<Padded<32>>,
@@ -79,6 +148,22 @@ pub(crate) struct JudgeArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 }
+
+/// Bytes of any number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hexadecimal(pub(crate) Vec<u8>);
+
+fn hexadecimal(text: &str) -> Result<Hexadecimal, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    match hex::decode(digits) {
+        Ok(bytes) if (1..=MAX_DATA_BYTES).contains(&bytes.len()) => Ok(Hexadecimal(bytes)),
+        Ok(_) => Err(format!("expected 1 to {MAX_DATA_BYTES} bytes")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Longest report data, bytes: a TPM quotes over that much at most.
+const MAX_DATA_BYTES: usize = 64;
 
 /// Hexadecimal digits of 1 to `N` bytes; what is missing to `N` is zeros at the end.
 ///

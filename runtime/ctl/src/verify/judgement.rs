@@ -17,6 +17,8 @@ pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
     /// The files.
     pub(crate) inputs: Vec<Input>,
+    /// SHA-256 of the public key of the root that the certificates ended in, hexadecimal.
+    pub(crate) root_key: Option<String>,
     /// The time at which it was judged, seconds since 1970.
     pub(crate) at: u64,
 }
@@ -77,7 +79,10 @@ impl Judgement {
 /// A broken rule as a sentence.
 pub(crate) fn detail(line: &Line) -> String {
     let found = if line.value.is_empty() { "nothing" } else { &line.value };
-    match &line.reference {
+    match line.reference.as_deref() {
+        Some("") => {
+            format!("it is not true that {}: found {found}, nothing is accepted", line.rule)
+        }
         Some(reference) => {
             format!("it is not true that {}: found {found}, compared with {reference}", line.rule)
         }

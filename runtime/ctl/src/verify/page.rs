@@ -21,7 +21,11 @@ pub(crate) fn page(judgement: &Judgement) -> String {
     html.raw("<h2>From the root to each claim</h2>\n<ol class=\"chain\">\n");
     html.raw("<li id=\"root\"><strong>Root</strong> <code>");
     html.text(verdict.root().unwrap_or("none: the chain ends in no configured root"));
-    html.raw("</code></li>\n");
+    html.raw("</code>");
+    if let Some(key) = &judgement.root_key {
+        html.raw(" whose public key has the SHA-256 <code>").text(key).raw("</code>");
+    }
+    html.raw("</li>\n");
     for (source, title, says) in SECTIONS {
         let lines: Vec<&Line> =
             verdict.lines().iter().filter(|line| line.source == source).collect();
@@ -148,8 +152,10 @@ header.ok { border-color: #1a7f37 } header.unbound { border-color: #9a6700 } hea
 .warning { background: #fff3cd; border: 3px solid #9a6700; padding: .7em 1em; font-weight: bold }
 table { border-collapse: collapse; width: 100%; margin: .5em 0 1em }
 th, td { border: 1px solid #ccc; padding: .3em .5em; text-align: left; vertical-align: top; overflow-wrap: anywhere }
-thead th { background: #eee } tbody th { font-weight: normal; white-space: nowrap }
+thead th { background: #eee } tbody th { font-weight: normal }
 tr.refused { background: #fbe3e1 } tr.unbound { color: #555; background: #fafafa }
+ol.chain table { table-layout: fixed }
+ol.chain th:nth-child(1) { width: 16% } ol.chain th:nth-child(4) { width: 22% } ol.chain th:nth-child(5) { width: 8% }
 ol.chain > li { margin-bottom: 1em } code { font: 13px/1.4 monospace }
 @media print { body { max-width: none } }
 </style>

@@ -3,8 +3,10 @@
 
 use casemate_evidence::snp::Certificate;
 use casemate_evidence::snp::Product;
+use casemate_evidence::tdx as evidence;
 use casemate_verifier::Root;
 use casemate_verifier::RootError;
+use casemate_verifier::tdx;
 
 use super::input;
 use super::input::Input;
@@ -21,6 +23,41 @@ pub(crate) fn amd_and(added: &[Input]) -> Result<Vec<Root>, Failure> {
         roots.push(add(&bundle).map_err(|error| file.unusable(chain(&error)))?);
     }
     Ok(roots)
+}
+
+/// Intel's root and those of `added`.
+pub(crate) fn intel_and(added: &[Input]) -> Result<Vec<tdx::Root>, Failure> {
+    let mut roots = vec![tdx::Root::intel().map_err(|error| {
+        Failure::new("input", chain(&error), "report this as a bug of Casemate")
+    })?];
+    for file in added {
+        let certificates = file.elements(&["CERTIFICATE"])?;
+        let [der] = certificates.as_slice() else {
+            return Err(file.unusable("a root for TDX is one certificate"));
+        };
+        let named = evidence::Certificate::parse(der)
+            .map(|certificate| name(certificate.common_name()))
+            .map_err(|error| file.unusable(chain(&error)))?;
+        match tdx::Root::simulated(&named, der) {
+            Ok(root) => roots.push(root),
+            // It is trusted already.
+            Err(tdx::RootError::IsIntel) => {}
+            Err(error) => return Err(file.unusable(chain(&error))),
+        }
+    }
+    Ok(roots)
+}
+
+/// SHA-256 of the public key of the root of this name, hexadecimal.
+pub(crate) fn amd_key(roots: &[Root], name: Option<&str>) -> Option<String> {
+    let root = roots.iter().find(|root| Some(root.kind().to_string().as_str()) == name)?;
+    Some(hex::encode(root.ark_fingerprint()))
+}
+
+/// As [`amd_key`], of roots for TDX.
+pub(crate) fn intel_key(roots: &[tdx::Root], name: Option<&str>) -> Option<String> {
+    let root = roots.iter().find(|root| Some(root.kind().to_string().as_str()) == name)?;
+    Some(hex::encode(root.fingerprint()))
 }
 
 /// A root of the caller's: AMD's if it is one of theirs, else simulated, under the name in its own

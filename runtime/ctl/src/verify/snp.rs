@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use casemate_evidence::az_vtpm::AzSnpEvidence;
 use casemate_evidence::snp::Certificate;
 use casemate_evidence::snp::CertificateKind;
 use casemate_evidence::snp::Evidence;
@@ -14,7 +15,9 @@ use casemate_evidence::snp::parse_table;
 use casemate_verifier::Expected;
 use casemate_verifier::Measurement;
 use casemate_verifier::Requirements;
+use casemate_verifier::Root;
 use casemate_verifier::SnpPolicy;
+use casemate_verifier::az_vtpm;
 use casemate_verifier::verify;
 
 use super::MAX_CERTIFICATES_FILE;
@@ -43,17 +46,81 @@ pub(crate) fn report(args: &VerifySnpArgs) -> Result<Judgement, Failure> {
         inputs.push(file);
     }
     let evidence = Evidence { report, certificates };
-    judge("SNP report", evidence, inputs, &args.snp, &args.judge)
+    let data = args.report_data.map(|data| data.0);
+    judge(evidence, data, inputs, &args.snp, &args.judge)
 }
 
-/// Judges evidence with what the options say.
-pub(crate) fn judge(
-    kind: &'static str,
+/// Judges evidence in the ecosystem's form.
+pub(crate) fn evidence(
+    file: Input,
+    report_data: Option<[u8; 64]>,
+    options: &SnpOptions,
+    args: &JudgeArgs,
+) -> Result<Judgement, Failure> {
+    let evidence =
+        Evidence::from_json(file.text()?).map_err(|error| file.unusable(chain(&error)))?;
+    judge(evidence, report_data, vec![file], options, args)
+}
+
+/// Judges the evidence of an SNP guest on Azure.
+pub(crate) fn azure(
+    file: Input,
+    nonce: Option<Vec<u8>>,
+    options: &SnpOptions,
+    args: &JudgeArgs,
+) -> Result<Judgement, Failure> {
+    let mut evidence =
+        AzSnpEvidence::from_json(file.text()?).map_err(|error| file.unusable(chain(&error)))?;
+    let hardware = Evidence {
+        report: evidence.report.clone(),
+        certificates: std::mem::take(&mut evidence.certificates),
+    };
+    let prepared = prepare(hardware, vec![file], options, args)?;
+    evidence.certificates = prepared.evidence.certificates;
+    let expected = az_vtpm::Expected { nonce, init_data: options.host_data.map(|data| data.0) };
+    let registers = az_vtpm::Requirements::default();
+    let (roots, platform, at) = (prepared.roots, prepared.requirements, prepared.at);
+    let verdict = az_vtpm::verify_snp(&evidence, &roots, &expected, &registers, &platform, at);
+    let root_key = roots::amd_key(&roots, verdict.root());
+    Ok(Judgement {
+        kind: "SNP guest behind a vTPM",
+        verdict,
+        inputs: prepared.inputs,
+        root_key,
+        at,
+    })
+}
+
+fn judge(
+    evidence: Evidence,
+    report_data: Option<[u8; 64]>,
+    inputs: Vec<Input>,
+    options: &SnpOptions,
+    args: &JudgeArgs,
+) -> Result<Judgement, Failure> {
+    let Prepared { evidence, inputs, roots, requirements, at } =
+        prepare(evidence, inputs, options, args)?;
+    let expected = Expected { report_data, host_data: options.host_data.map(|data| data.0) };
+    let verdict = verify(&evidence, &roots, &expected, &requirements, at);
+    let root_key = roots::amd_key(&roots, verdict.root());
+    Ok(Judgement { kind: "SNP report", verdict, inputs, root_key, at })
+}
+
+/// Evidence with all that the options add, and by what it is judged.
+struct Prepared {
+    evidence: Evidence,
+    inputs: Vec<Input>,
+    roots: Vec<Root>,
+    requirements: Requirements,
+    at: u64,
+}
+
+fn prepare(
     mut evidence: Evidence,
     mut inputs: Vec<Input>,
     options: &SnpOptions,
     args: &JudgeArgs,
-) -> Result<Judgement, Failure> {
+) -> Result<Prepared, Failure> {
     for file in read_all("--chain", &options.chain, MAX_CERTIFICATES_FILE)? {
         evidence.certificates.extend(entries(&file, evidence.report.signing_key())?);
         inputs.push(file);
@@ -70,10 +137,6 @@ pub(crate) fn judge(
     let added = read_all("--trust-root", &args.trust_root, MAX_CERTIFICATES_FILE)?;
     let roots = roots::amd_and(&added)?;
     inputs.extend(added);
-    let expected = Expected {
-        report_data: options.report_data.map(|data| data.0),
-        host_data: options.host_data.map(|data| data.0),
-    };
     let at = now(args);
     let mut requirements = match &args.policy {
         Some(path) => {
@@ -85,8 +148,7 @@ pub(crate) fn judge(
         None => Requirements::default(),
     };
     narrow(&mut requirements, options);
-    let verdict = verify(&evidence, &roots, &expected, &requirements, at);
-    Ok(Judgement { kind, verdict, inputs, at })
+    Ok(Prepared { evidence, inputs, roots, requirements, at })
 }
 
 /// What the policy demands.
@@ -141,10 +203,10 @@ fn parse_report(file: &Input) -> Result<Report, Failure> {
 fn entries(file: &Input, signer: SigningKey) -> Result<Vec<TableEntry>, Failure> {
     let content = file.content();
     // A table begins with a GUID, a certificate with a SEQUENCE or dashes.
-    if !content.starts_with(&[0x30]) && !content.trim_ascii_start().starts_with(b"-") {
-        if let Ok(table) = parse_table(&content) {
-            return Ok(table);
-        }
+    let is_certificate =
+        content.starts_with(&[0x30]) || content.trim_ascii_start().starts_with(b"-");
+    if !is_certificate && let Ok(table) = parse_table(&content) {
+        return Ok(table);
     }
     let ders = file.elements(&["CERTIFICATE"])?;
     Ok(ders.into_iter().map(|data| TableEntry { kind: kind(&data, signer), data }).collect())

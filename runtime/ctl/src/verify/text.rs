@@ -51,7 +51,7 @@ pub(crate) fn explain(judgement: &Judgement) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "{:<11}  {:<24}  {}  [{}]  {}  ({})",
+            "{:<11}  {:<32}  {}  [{}]  {}  ({})",
             line.outcome.to_string(),
             line.claim,
             printable(value),

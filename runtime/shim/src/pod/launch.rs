@@ -64,7 +64,10 @@ pub(super) async fn launch(
     plan.dir.create()?;
     let result = plan.carry_out(outside).await;
     if result.is_err() {
-        outside.network.detach(&plan.network_namespace).await;
+        // Only what this sandbox made: the namespace may be another one's.
+        if let Ok(Some(State { network_namespace: Some(namespace), .. })) = plan.dir.read() {
+            outside.network.detach(&namespace).await;
+        }
         let dir = plan.dir.clone();
         // It reads the cgroups that were made from the state file.
         let removed = tokio::task::spawn_blocking(move || crate::state::remove_everything(&dir));
@@ -105,12 +108,7 @@ impl<'a> Plan<'a> {
     async fn carry_out(&self, outside: &Outside) -> Result<Launched, ShimError> {
         let hierarchies = Hierarchies::of_host()?;
         let cgroups = hierarchies.folders(self.spec.cgroups_path())?;
-        let mut state = State {
-            version: 1,
-            vmm: None,
-            network_namespace: self.network_namespace.clone(),
-            cgroups: vec![],
-        };
+        let mut state = State { version: 1, vmm: None, network_namespace: None, cgroups: vec![] };
         // From here on whatever is made is found again after a crash.
         self.dir.write(&state)?;
         let status =
@@ -129,7 +127,17 @@ impl<'a> Plan<'a> {
             path: image.clone(),
             source,
         })?;
-        let network = outside.network.attach(&self.network_namespace).await?;
+        state.network_namespace = Some(self.network_namespace.clone());
+        self.dir.write(&state)?;
+        let network = match outside.network.attach(&self.network_namespace).await {
+            Ok(network) => network,
+            Err(error) => {
+                // A failed attach leaves nothing: what is there belongs to another sandbox.
+                state.network_namespace = None;
+                self.dir.write(&state)?;
+                return Err(error.into());
+            }
+        };
         let vm_config = self.vm_config(&network, image, cgroups.clone())?;
         // E2: the owner's reference values decide; the operator is told here.
         let acpi_from_host = vm_config.vcpus > VcpuCount::ONE;
@@ -137,7 +145,17 @@ impl<'a> Plan<'a> {
             let vcpus = vm_config.vcpus.get();
             tracing::warn!(vcpus, "several vCPUs: the guest takes ACPI code from this host");
         }
-        status.update(|status| status.acpi_from_host = Some(acpi_from_host));
+        // E13: before anything secret is in the VM.
+        let confidential = vm_config.tee.is_confidential();
+        if !confidential {
+            tracing::warn!(
+                "not confidential: the software TEE leaves the VM's memory to this host"
+            );
+        }
+        status.update(|status| {
+            status.acpi_from_host = Some(acpi_from_host);
+            status.confidential = Some(confidential);
+        });
         let vm: Arc<dyn Vm> = outside
             .vmm
             .launch(&vm_config)

@@ -401,7 +401,11 @@ pub(crate) struct Network {
 #[async_trait]
 impl PodNetworking for Network {
     async fn attach(&self, namespace: &Path) -> Result<GuestNetwork, ApiError> {
-        self.attached.lock().unwrap().push(namespace.to_owned());
+        let mut attached = self.attached.lock().unwrap();
+        if attached.iter().any(|other| other == namespace) {
+            return Err(ApiError::new(Code::NetworkRefused, "casemate0: busy"));
+        }
+        attached.push(namespace.to_owned());
         let nic = Nic {
             name: "eth0".to_owned(),
             mac: [2, 0, 0, 0, 0, 1],

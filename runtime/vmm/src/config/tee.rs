@@ -23,6 +23,23 @@ pub enum Tee {
     },
 }
 
+impl Tee {
+    /// Whether a VM of this kind keeps its memory from the host. The software PSP's do not: it signs
+    /// reports, and encrypts nothing.
+    ///
+    /// # Security
+    ///
+    /// E13: this is what the operator is told of a launch on this host. An owner does not ask the
+    /// host: the verdict on a report names the root that signed it.
+    #[must_use]
+    pub const fn is_confidential(&self) -> bool {
+        match self {
+            Self::Snp(_) | Self::Tdx(_) => true,
+            Self::Sim { .. } => false,
+        }
+    }
+}
+
 /// Names a [`Tee`] in messages and configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TeeKind {
@@ -191,6 +208,14 @@ impl fmt::Display for TeeKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_hardware_keeps_memory_from_the_host() {
+        // E13.
+        assert!(Tee::Snp(SnpOptions::default()).is_confidential());
+        assert!(Tee::Tdx(TdxOptions::default()).is_confidential());
+        assert!(!Tee::Sim { socket: "/s".into() }.is_confidential());
+    }
 
     #[test]
     fn policies_that_open_the_guest_do_not_exist() {

@@ -38,8 +38,16 @@ pub fn check(text: &str) -> Result<(Pod, String), Failure> {
     let document: Value =
         serde_saphyr::from_str(&yaml).map_err(|error| invalid(anyhow::Error::new(error)))?;
     let document = document::without_nulls(document);
-    if document["metadata"]["name"].as_str().is_none_or(str::is_empty) {
+    let metadata = &document["metadata"];
+    if metadata["name"].as_str().is_none_or(str::is_empty) {
         return Err(Failure::of_pod("metadata.name: is missing", "name the pod"));
+    }
+    for field in ["name", "namespace"] {
+        if metadata[field].as_str().is_some_and(|name| !is_dns_name(name)) {
+            let message = format!("metadata.{field}: Kubernetes has no such name");
+            let next = "use lower-case letters, digits, dashes and dots, at most 63 characters";
+            return Err(Failure::of_pod(message, next));
+        }
     }
     for list in ["initContainers", "containers"] {
         for (index, container) in
@@ -49,7 +57,22 @@ pub fn check(text: &str) -> Result<(Pod, String), Failure> {
         }
     }
     let pod = Pod::parse(&yaml).map_err(invalid)?;
+    if pod.vcpus() > MAX_VCPUS {
+        let message = format!("limits.cpu: a VM here has at most {MAX_VCPUS} virtual CPUs");
+        return Err(Failure::of_pod(message, "lower the limits"));
+    }
     Ok((pod, yaml))
+}
+
+/// Labels of RFC 1123, joined by dots.
+fn is_dns_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_label = |label: &str| {
+        label.starts_with(plain)
+            && label.ends_with(plain)
+            && label.chars().all(|c| plain(c) || c == '-')
+    };
+    name.len() <= 63 && name.split('.').all(is_label)
 }
 
 /// What the client does not do for a container.
@@ -109,6 +132,8 @@ fn any_config() -> GuestConfig {
     }
 }
 
+/// As many as launch digests are predicted for.
+const MAX_VCPUS: u32 = 255;
 const HANDLERS: &[&str] = &["exec", "httpGet", "tcpSocket", "sleep"];
 
 #[cfg(test)]
@@ -151,6 +176,11 @@ mod tests {
 
     #[test]
     fn names_the_field_that_cannot_be_carried_out() {
+        for name in ["../x", "Up", "a b", "-a", "a..b", &"a".repeat(64)] {
+            let yaml = pod("", "").replace("name: p", &format!("name: '{name}'"));
+            refused(&yaml, "metadata.name: ");
+        }
+        refused(&pod("", "resources: {limits: {cpu: '600'}}"), "limits.cpu: ");
         for volume in ["configMap: {name: x}", "secret: {secretName: x}", "hostPath: {path: /}"] {
             let yaml = pod(
                 &format!("volumes: [{{name: v, {volume}}}],"),

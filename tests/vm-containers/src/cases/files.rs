@@ -105,7 +105,9 @@ pub(super) async fn kernel_files_are_hidden_or_read_only(h: &Harness) -> anyhow:
         let output = h.exec(&id, &["cat", hidden]).await?;
         equal!(output.stdout, "", "{hidden}");
     }
-    for hidden in ["/sys/firmware", "/sys/kernel/config", "/sys/class/virtio-ports"] {
+    for hidden in
+        ["/proc/dynamic_debug", "/sys/firmware", "/sys/kernel/config", "/sys/class/virtio-ports"]
+    {
         equal!(h.exec(&id, &["ls", hidden]).await?.stdout, "", "{hidden}");
     }
     // CVE-2019-5736: the agent's file, as helpers run it, cannot be written.

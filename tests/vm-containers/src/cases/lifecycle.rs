@@ -22,6 +22,7 @@ use serde_json::json;
 use super::equal;
 use crate::harness::Harness;
 use crate::harness::PIPES;
+use crate::harness::environment;
 use crate::harness::spec;
 use crate::harness::within;
 
@@ -102,6 +103,7 @@ pub(super) async fn states_are_kept(h: &Harness) -> anyhow::Result<()> {
         container: id.clone(),
         exec: h.id(),
         argv: vec!["true".to_owned()],
+        env: environment(),
         stdio: PIPES,
     };
     ensure!(matches!(h.runtime.start(&id).await, Err(StartError::Unknown(_))), "unknown");
@@ -168,6 +170,7 @@ pub(super) async fn exec_runs_in_the_container(h: &Harness) -> anyhow::Result<()
         container: id.clone(),
         exec: h.id(),
         argv: vec!["no-such-program".to_owned()],
+        env: environment(),
         stdio: PIPES,
     };
     let error = h.runtime.exec(failing).await.err().context("must fail")?;
@@ -178,6 +181,7 @@ pub(super) async fn exec_runs_in_the_container(h: &Harness) -> anyhow::Result<()
         container: id.clone(),
         exec: exec.clone(),
         argv: vec!["sleep".to_owned(), "1000".to_owned()],
+        env: environment(),
         stdio: PIPES,
     };
     let created = h.runtime.exec(request.clone()).await?;

@@ -60,13 +60,20 @@ pub(super) async fn an_exec_may_have_a_terminal(h: &Harness) -> anyhow::Result<(
         .exec(ExecSpec {
             container: id.clone(),
             exec: exec.clone(),
-            argv: ["sh", "-c", "test -t 0 && stty size; exit 5"].map(str::to_owned).to_vec(),
+            argv: ["sh", "-c", "test -t 0 && stty size; echo $TERM; exit 5"]
+                .map(str::to_owned)
+                .to_vec(),
+            env: vec!["PATH=/bin".to_owned(), "TERM=xterm".to_owned()],
             stdio: StdioRequest::Terminal(SIZE),
         })
         .await?;
     let process = ProcessId::exec(id.clone(), exec.clone());
     let output = h.finish(&process, created.stdio).await?;
-    equal!((output.code, output.stdout.as_str()), (5, "43 132\r\n"), "terminal of an exec");
+    equal!(
+        (output.code, output.stdout.as_str()),
+        (5, "43 132\r\nxterm\r\n"),
+        "terminal of an exec"
+    );
     let none = h.runtime.resize(&ProcessId::init(id.clone()), SIZE);
     ensure!(matches!(none, Err(ResizeError::NoTerminal)), "{none:?}");
     h.runtime.delete(&id).await?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use proptest::prelude::*;
+use x509_cert::TbsCertificate;
 use x509_cert::der::Encode as _;
 
 use super::*;
@@ -82,6 +83,7 @@ fn malformed_chains_are_refused() {
     let text = String::from_utf8(good.clone()).unwrap();
     let pem = text.trim_end_matches('\0');
     assert!(Certificate::parse_chain(format!("{pem}\0\0\n").as_bytes()).is_err());
+    assert!(Certificate::parse_chain(format!("{pem}\u{b}").as_bytes()).is_err());
     for bad in [
         format!("{pem}rest"),
         format!("text\n{pem}"),
@@ -147,6 +149,25 @@ fn extension(certificate: &Certificate) -> Vec<u8> {
     let extensions = tbs.extensions().unwrap();
     let sgx = extensions.iter().find(|extension| extension.extn_id == SGX).unwrap();
     sgx.extn_value.as_bytes().to_vec()
+}
+
+#[test]
+fn reads_what_another_parser_reads() {
+    for name in ["tdx/dcap-qvl/tdx_quote", "tdx/trustee/tdx_quote_5.dat", "tdx/cc-api/quote.bin"] {
+        for ours in Certificate::parse_chain(&chain(name)).unwrap() {
+            let tbs = <TbsCertificate>::from_der(ours.signed_bytes()).unwrap();
+            assert_eq!(ours.issuer(), tbs.issuer().to_der().unwrap());
+            assert_eq!(ours.subject(), tbs.subject().to_der().unwrap());
+            assert_eq!(Serial::new(tbs.serial_number().as_bytes()).as_ref(), Some(ours.serial()));
+            let spki = tbs.subject_public_key_info();
+            assert_eq!(ours.spki(), spki.to_der().unwrap());
+            assert_eq!(ours.key(), spki.subject_public_key.as_bytes().unwrap());
+            let common_name = tbs.subject().common_name().unwrap().unwrap();
+            assert_eq!(ours.common_name(), common_name.value());
+            let until = tbs.validity().not_after.to_unix_duration().as_secs();
+            assert_eq!(ours.not_after(), until);
+        }
+    }
 }
 
 #[test]

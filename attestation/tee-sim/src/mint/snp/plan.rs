@@ -4,13 +4,14 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::chain::{AuthorityPlan, CrlPart, LEAF_KEY, LeafPlan};
 use super::{Levels, Options, Product, ReportVersion, SignerKind};
-use crate::certificates::{Endorsement, legacy_levels, subject, turin_levels};
+use crate::certificates::{Endorsement, legacy_levels, turin_levels};
 use crate::keys::{Authority, Keys};
 use crate::mint::policy::SnpPolicy;
 use crate::mint::{MintError, Minted, MintedFile, Role, Tee, Told, rfc3339};
 use crate::report::{ECDSA_P384_SHA384, FIRMWARE, Layout, SIGNED_LEN};
-use crate::x509::{CertificatePlan, CrlPlan, Period, to_pem, usage};
+use crate::x509::{Period, to_pem};
 
 /// Everything that the evidence will say.
 #[derive(Clone)]
@@ -52,38 +53,6 @@ pub(super) enum Edit {
     Append(Role),
     /// The last byte of a file is dropped.
     Truncate(Role),
-}
-
-/// The certificate of the signing key.
-#[derive(Clone)]
-pub(super) struct LeafPlan {
-    pub(super) common: &'static str,
-    pub(super) issuer: String,
-    pub(super) signed_by: Authority,
-    pub(super) validity: Period,
-    pub(super) endorsement: Endorsement,
-    /// Whether the extensions make it an authority.
-    pub(super) is_authority: bool,
-}
-
-/// A certificate of an authority.
-#[derive(Clone)]
-pub(super) struct AuthorityPlan {
-    pub(super) common: String,
-    pub(super) issuer: String,
-    pub(super) key: Authority,
-    pub(super) signed_by: Authority,
-    pub(super) serial: u8,
-    pub(super) validity: Period,
-    pub(super) is_authority: bool,
-}
-
-/// The root's revocation list.
-#[derive(Clone)]
-pub(super) struct CrlPart {
-    pub(super) revoked: Vec<u8>,
-    pub(super) validity: Period,
-    pub(super) signed_by: Authority,
 }
 
 /// Serial number of the intermediate, as the list names it.
@@ -223,54 +192,6 @@ impl Plan {
         let places = bytes.iter_mut().skip(SIGNED_LEN);
         places.zip(numbers.as_flattened()).for_each(|(to, from)| *to = *from);
         Ok(bytes)
-    }
-}
-
-/// Name of the signing key.
-const LEAF_KEY: &str = "chip";
-
-impl LeafPlan {
-    fn mint(&self, keys: &Keys) -> Result<Vec<u8>, MintError> {
-        let mut extensions = self.endorsement.extensions()?;
-        if self.is_authority {
-            extensions.extend(usage(true)?);
-        }
-        let plan = CertificatePlan {
-            serial: vec![3],
-            issuer: subject(&self.issuer),
-            subject: subject(self.common),
-            validity: self.validity,
-            spki: keys.p384(LEAF_KEY)?.spki(),
-            extensions,
-        };
-        Ok(plan.signed_by(keys.rsa(self.signed_by)?)?)
-    }
-}
-
-impl AuthorityPlan {
-    fn mint(&self, keys: &Keys) -> Result<Vec<u8>, MintError> {
-        let plan = CertificatePlan {
-            serial: vec![self.serial],
-            issuer: subject(&self.issuer),
-            subject: subject(&self.common),
-            validity: self.validity,
-            spki: keys.rsa(self.key)?.spki().to_vec(),
-            extensions: usage(self.is_authority)?,
-        };
-        Ok(plan.signed_by(keys.rsa(self.signed_by)?)?)
-    }
-}
-
-impl CrlPart {
-    fn mint(&self, root: &str, keys: &Keys) -> Result<Vec<u8>, MintError> {
-        let plan = CrlPlan {
-            issuer: subject(root),
-            validity: self.validity,
-            revoked: self.revoked.iter().map(|serial| vec![*serial]).collect(),
-            number: 1,
-            key_id: keys.bytes("ark key id"),
-        };
-        Ok(plan.signed_by(keys.rsa(self.signed_by)?)?)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::ioctl::{self, Outcome};
 use crate::report::{Report, ReportData};
 
 /// Where the kernel puts the device.
-pub const DEFAULT_DEVICE: &str = "/dev/sev-guest";
+pub const SEV_GUEST_DEVICE: &str = "/dev/sev-guest";
 
 /// The SEV-SNP guest device.
 ///
@@ -27,7 +27,7 @@ pub struct SevGuest {
 
 /// A report and the certificates that the host put beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
+pub struct SnpEvidence {
     /// The signed report.
     pub report: Report,
     /// What the host says about the chain, possibly nothing.
@@ -37,7 +37,7 @@ pub struct Evidence {
 /// Why the device gave no evidence.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum SevGuestError {
     /// The device does not exist or cannot be opened: no SEV-SNP guest, or its driver is missing.
     #[error("failed to open the TEE device {path}")]
     Open {
@@ -86,35 +86,35 @@ pub enum Error {
 }
 
 impl SevGuest {
-    /// Opens [`DEFAULT_DEVICE`].
+    /// Opens [`SEV_GUEST_DEVICE`].
     ///
     /// # Errors
     ///
-    /// [`Error::Open`].
-    pub fn open() -> Result<Self, Error> {
-        Self::open_at(Path::new(DEFAULT_DEVICE))
+    /// [`SevGuestError::Open`].
+    pub fn open() -> Result<Self, SevGuestError> {
+        Self::open_at(Path::new(SEV_GUEST_DEVICE))
     }
 
     /// Opens the device at another path.
     ///
     /// # Errors
     ///
-    /// [`Error::Open`].
-    pub fn open_at(path: &Path) -> Result<Self, Error> {
+    /// [`SevGuestError::Open`].
+    pub fn open_at(path: &Path) -> Result<Self, SevGuestError> {
         OpenOptions::new()
             .read(true)
             .write(true)
             .open(path)
             .map(|device| Self { device })
-            .map_err(|source| Error::Open { path: path.to_owned(), source })
+            .map_err(|source| SevGuestError::Open { path: path.to_owned(), source })
     }
 
     /// A report at VMPL 0 that carries `data`, without certificates.
     ///
     /// # Errors
     ///
-    /// [`Error`]; [`Error::is_retryable`] says whether asking again makes sense.
-    pub fn report(&self, data: &ReportData) -> Result<Report, Error> {
+    /// [`SevGuestError`]; [`SevGuestError::is_retryable`] says whether asking again makes sense.
+    pub fn report(&self, data: &ReportData) -> Result<Report, SevGuestError> {
         let mut response = Box::new([0; RESPONSE_LEN]);
         let request = ReportRequest::new(data);
         let outcome = ioctl::get_report(self.device.as_fd(), &request, &mut response);
@@ -126,8 +126,8 @@ impl SevGuest {
     ///
     /// # Errors
     ///
-    /// [`Error`]; [`Error::is_retryable`] says whether asking again makes sense.
-    pub fn extended_report(&self, data: &ReportData) -> Result<Evidence, Error> {
+    /// [`SevGuestError`]; [`SevGuestError::is_retryable`] says whether asking again makes sense.
+    pub fn extended_report(&self, data: &ReportData) -> Result<SnpEvidence, SevGuestError> {
         // One page first: most hosts have no certificates at all.
         let mut certificates = vec![0; PAGE];
         let mut response = Box::new([0; RESPONSE_LEN]);
@@ -150,11 +150,11 @@ impl SevGuest {
         check(outcome)?;
         let report = parse_response(&response, data)?;
         let certificates = CertificateTable::parse(&certificates)?;
-        Ok(Evidence { report, certificates })
+        Ok(SnpEvidence { report, certificates })
     }
 }
 
-impl Error {
+impl SevGuestError {
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -169,8 +169,8 @@ impl Error {
 }
 
 /// The buffer for `needed` bytes of certificates; hostile or senseless sizes are refused.
-fn buffer_len(needed: u32) -> Result<usize, Error> {
-    let too_large = Error::CertificatesTooLarge { needed, cap: CERTIFICATES_MAX };
+fn buffer_len(needed: u32) -> Result<usize, SevGuestError> {
+    let too_large = SevGuestError::CertificatesTooLarge { needed, cap: CERTIFICATES_MAX };
     match usize::try_from(needed).map(|len| len.next_multiple_of(PAGE)) {
         Ok(len) if len > PAGE && len <= CERTIFICATES_MAX => Ok(len),
         _ => Err(too_large),
@@ -178,12 +178,14 @@ fn buffer_len(needed: u32) -> Result<usize, Error> {
 }
 
 /// The kernel reports firmware and VMM errors beside an errno: the former say more.
-fn check(outcome: Outcome) -> Result<(), Error> {
+fn check(outcome: Outcome) -> Result<(), SevGuestError> {
     match (outcome.exit, outcome.result) {
-        (ExitInfo { vmm: VMM_BUSY, .. }, _) => Err(Error::Busy),
-        (ExitInfo { vmm, .. }, _) if vmm != 0 => Err(Error::Vmm { code: vmm }),
-        (ExitInfo { firmware, .. }, _) if firmware != 0 => Err(Error::Firmware { code: firmware }),
-        (_, Err(source)) => Err(Error::Ioctl { source }),
+        (ExitInfo { vmm: VMM_BUSY, .. }, _) => Err(SevGuestError::Busy),
+        (ExitInfo { vmm, .. }, _) if vmm != 0 => Err(SevGuestError::Vmm { code: vmm }),
+        (ExitInfo { firmware, .. }, _) if firmware != 0 => {
+            Err(SevGuestError::Firmware { code: firmware })
+        }
+        (_, Err(source)) => Err(SevGuestError::Ioctl { source }),
         (_, Ok(())) => Ok(()),
     }
 }
@@ -205,20 +207,20 @@ mod tests {
     #[test]
     fn each_refusal_has_its_error() {
         let firmware = check(outcome(Some(libc::EIO), 0x16, 0));
-        assert!(matches!(firmware, Err(Error::Firmware { code: 0x16 })));
+        assert!(matches!(firmware, Err(SevGuestError::Firmware { code: 0x16 })));
         let firmware = check(outcome(None, 0xff, 0));
-        assert!(matches!(firmware, Err(Error::Firmware { code: 0xff })));
+        assert!(matches!(firmware, Err(SevGuestError::Firmware { code: 0xff })));
         let vmm = check(outcome(Some(libc::EIO), 0, 7));
-        assert!(matches!(vmm, Err(Error::Vmm { code: 7 })));
+        assert!(matches!(vmm, Err(SevGuestError::Vmm { code: 7 })));
         let busy = check(outcome(Some(libc::EAGAIN), 0, VMM_BUSY));
-        assert!(matches!(busy, Err(Error::Busy)));
+        assert!(matches!(busy, Err(SevGuestError::Busy)));
         let errno = check(outcome(Some(libc::ENOTTY), 0, 0));
-        assert!(matches!(errno, Err(Error::Ioctl { .. })));
+        assert!(matches!(errno, Err(SevGuestError::Ioctl { .. })));
     }
 
     #[test]
     fn only_a_busy_host_is_asked_again() {
-        assert!(Error::Busy.is_retryable());
+        assert!(SevGuestError::Busy.is_retryable());
         assert!(check(outcome(Some(libc::EAGAIN), 0, 0)).unwrap_err().is_retryable());
         assert!(!check(outcome(Some(libc::EIO), 0, 1)).unwrap_err().is_retryable());
     }
@@ -228,20 +230,26 @@ mod tests {
         assert_eq!(buffer_len(4097).unwrap(), 8192);
         assert_eq!(buffer_len(0x4000).unwrap(), 0x4000);
         for senseless in [0, 1, 4096, 0x4001, u32::MAX] {
-            assert!(matches!(buffer_len(senseless), Err(Error::CertificatesTooLarge { .. })));
+            assert!(matches!(
+                buffer_len(senseless),
+                Err(SevGuestError::CertificatesTooLarge { .. })
+            ));
         }
     }
 
     #[test]
     fn a_missing_device_is_an_error() {
         let error = SevGuest::open_at(Path::new("/nonexistent/sev-guest")).unwrap_err();
-        assert!(matches!(error, Error::Open { .. }));
+        assert!(matches!(error, SevGuestError::Open { .. }));
     }
 
     #[test]
     fn a_device_of_another_kind_gives_no_report() {
         let device = SevGuest::open_at(Path::new("/dev/null")).unwrap();
-        assert!(matches!(device.report(&ReportData([1; 64])), Err(Error::Ioctl { .. })));
-        assert!(matches!(device.extended_report(&ReportData([1; 64])), Err(Error::Ioctl { .. })));
+        assert!(matches!(device.report(&ReportData([1; 64])), Err(SevGuestError::Ioctl { .. })));
+        assert!(matches!(
+            device.extended_report(&ReportData([1; 64])),
+            Err(SevGuestError::Ioctl { .. })
+        ));
     }
 }
