@@ -35,6 +35,7 @@ use tokio::time::timeout;
 
 use crate::audit::Audit;
 use crate::clock::Clock;
+use crate::collateral::Collateral;
 use crate::error::BrokerError;
 use crate::session::SESSION_SECONDS;
 use crate::session::Sessions;
@@ -56,6 +57,7 @@ pub struct Broker {
     sessions: Mutex<Sessions>,
     signer: Signer,
     audit: Audit,
+    collateral: Option<Collateral>,
     clock: Arc<dyn Clock>,
 }
 
@@ -74,6 +76,7 @@ impl Broker {
             sessions: Mutex::new(Sessions::default()),
             signer: Signer::new(&token_key)?,
             audit: Audit::open(&dir.join(setup::AUDIT_FILE))?,
+            collateral: Collateral::open(dir)?,
             clock,
         })
     }

@@ -9,6 +9,8 @@ use casemate_kbs_protocol::MAX_RESOURCE_BYTES;
 use casemate_verifier::PolicyError;
 use casemate_verifier::RootError;
 
+use crate::collateral::CollateralError;
+
 /// Why the broker cannot be set up, opened or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -132,6 +134,15 @@ pub enum BrokerError {
         /// What is wrong.
         problem: &'static str,
     },
+    /// `collateral.toml` is not usable.
+    #[error("failed to use {}", path.display())]
+    Collateral {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: CollateralError,
+    },
     /// A worker task ended before its work was done.
     #[error("an internal task of the broker failed")]
     Task,
@@ -162,7 +173,8 @@ impl BrokerError {
             | Self::ResourceSize { .. }
             | Self::Listen { .. }
             | Self::Requirements { .. }
-            | Self::RequirementValue { .. } => Code::BrokerCommand,
+            | Self::RequirementValue { .. }
+            | Self::Collateral { .. } => Code::BrokerCommand,
             Self::Task | Self::Randomness | Self::Certificate { .. } => Code::Internal,
             _ => Code::BrokerStore,
         }

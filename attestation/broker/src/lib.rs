@@ -39,6 +39,7 @@
 mod api;
 mod audit;
 mod clock;
+mod collateral;
 mod error;
 mod listen;
 mod requirements;
@@ -50,6 +51,7 @@ mod token;
 pub use api::Broker;
 pub use clock::Clock;
 pub use clock::SystemClock;
+pub use collateral::CollateralError;
 pub use error::BrokerError;
 pub use listen::serve;
 pub use setup::init;

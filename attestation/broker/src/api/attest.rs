@@ -102,11 +102,14 @@ async fn judge(
         report_data: Some(report_data),
         host_data: request.init_data.as_ref().map(digest).transpose()?,
     };
-    let evidence = Evidence::from_json(request.tee_evidence.primary_evidence.get())
+    let mut evidence = Evidence::from_json(request.tee_evidence.primary_evidence.get())
         .map_err(|error| refuse(error.to_string()))?;
     entry.measurement = Some(Measurement(*evidence.report.measurement()));
     entry.host_data = Some(hex::encode(evidence.report.host_data()));
     entry.report = Some(hex::encode(evidence.report.as_bytes()));
+    if let Some(collateral) = &broker.collateral {
+        collateral.complete(&mut evidence, &broker.store.roots().await?, now).await;
+    }
     let signer = evidence.certificates.iter().find(|c| c.kind == CertificateKind::Vcek);
     entry.vcek = signer.map(|c| hex::encode(&c.data));
     let verdict = verdict(broker, evidence, expected, now).await?;

@@ -63,9 +63,17 @@ impl Clock for ShiftedClock {
 impl Place {
     /// A broker that trusts nothing yet.
     pub(crate) async fn empty() -> Self {
+        Self::made(None).await
+    }
+
+    /// A broker with this `collateral.toml`, if any.
+    async fn made(collateral: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("broker");
         init(&dir, &["127.0.0.1".to_owned(), "localhost".to_owned()], &SystemClock).await.unwrap();
+        if let Some(settings) = collateral {
+            std::fs::write(dir.join("collateral.toml"), settings).unwrap();
+        }
         let clock = Arc::new(ShiftedClock::default());
         let broker = Broker::open(&dir, Arc::<ShiftedClock>::clone(&clock)).await.unwrap();
         let store = broker.store().clone();
@@ -80,7 +88,16 @@ impl Place {
 
     /// A broker that accepts the guests of `authority` and has a key for them.
     pub(crate) async fn ready(authority: &Authority) -> Self {
-        let place = Self::empty().await;
+        Self::empty().await.opened(authority).await
+    }
+
+    /// The same, which fetches what hosts did not give.
+    pub(crate) async fn ready_with(authority: &Authority, collateral: &str) -> Self {
+        Self::made(Some(collateral)).await.opened(authority).await
+    }
+
+    async fn opened(self, authority: &Authority) -> Self {
+        let place = self;
         place.trust(authority).await;
         place.store.add_reference(Measurement(MEASUREMENT)).await.unwrap();
         let value = Secret::from(KEY_VALUE.to_vec());
@@ -138,6 +155,8 @@ pub(crate) struct Guest {
     pub(crate) after: fn(&mut [u8]),
     /// HOST_DATA other than the digest of the initdata.
     pub(crate) host_data: Option<[u8; 32]>,
+    /// The host gave no certificates.
+    pub(crate) without_certificates: bool,
     /// How often evidence was made.
     pub(crate) reports: Arc<AtomicUsize>,
 }
@@ -151,6 +170,7 @@ impl Guest {
             before: |_| {},
             after: |_| {},
             host_data: None,
+            without_certificates: false,
             reports: Arc::default(),
         }
     }
@@ -163,7 +183,11 @@ impl Guest {
         (self.before)(&mut report);
         self.authority.sign(&mut report);
         (self.after)(&mut report);
-        self.authority.evidence(&report).to_json().unwrap()
+        let mut evidence = self.authority.evidence(&report);
+        if self.without_certificates {
+            evidence.certificates.clear();
+        }
+        evidence.to_json().unwrap()
     }
 
     pub(crate) fn session(&self, endpoint: &Endpoint) -> Session<Self> {
