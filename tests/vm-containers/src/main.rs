@@ -36,7 +36,8 @@ fn run() -> anyhow::Result<()> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let harness = Harness::new().await?;
-        println!("PLAN {}", cases::ALL.len());
+        // The firmware's last words to the console are no whole line.
+        println!("\nPLAN {}", cases::ALL.len());
         for case in cases::ALL {
             let begin = Instant::now();
             let result = (case.run)(&harness).await;
