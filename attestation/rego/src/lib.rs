@@ -42,6 +42,8 @@ mod input;
 mod limits;
 
 #[cfg(feature = "rego")]
+pub use engine::MAX_TIME;
+#[cfg(feature = "rego")]
 pub use engine::Policy;
 #[cfg(feature = "rego")]
 pub use engine::RegoError;
