@@ -26,12 +26,17 @@
 //! import rego.v1
 //! default executables := 33
 //! executables := 3 if { input.snp.measurement in query_reference_value("snp_launch_measurement") }
-//! trust_claims := {"executables": executables, "hardware": 2, "configuration": 2}
+//! default configuration := 36
+//! configuration := 2 if { input.init_data in query_reference_value("init_data") }
+//! trust_claims := {"executables": executables, "hardware": 2, "configuration": configuration}
 //! "#;
-//! let references = BTreeMap::from([("snp_launch_measurement".into(), serde_json::json!(["ab"]))]);
-//! let input = serde_json::json!({"snp": {"measurement": "ab"}, "init_data": "", "report_data": ""});
+//! let references = BTreeMap::from([
+//!     ("snp_launch_measurement".to_owned(), serde_json::json!(["ab"])),
+//!     ("init_data".to_owned(), serde_json::json!(["cd"])),
+//! ]);
+//! let input = serde_json::json!({"snp": {"measurement": "ab"}, "init_data": "cd"});
 //! let claims = Policy::parse(text)?.evaluate(&input, &references)?;
-//! assert_eq!(claims.executables, 3);
+//! assert_eq!((claims.executables, claims.configuration), (3, 2));
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -41,6 +46,8 @@ mod engine;
 mod input;
 mod limits;
 
+#[cfg(feature = "rego")]
+pub use engine::MAX_TIME;
 #[cfg(feature = "rego")]
 pub use engine::Policy;
 #[cfg(feature = "rego")]
