@@ -206,11 +206,14 @@ fn wanted(options: &Options) -> Result<Wanted, Failure> {
     Ok(Wanted { yaml: Some(yaml), pod })
 }
 
+/// Reads as much as the policy generator takes.
 fn read_capped(path: &Path) -> std::io::Result<String> {
+    let most = casemate_policy_generate::Pod::MAX_BYTES;
+    let one_more = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
     let mut text = String::new();
-    fs::File::open(path)?.take(MAX_YAML_BYTES + 1).read_to_string(&mut text)?;
-    if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_YAML_BYTES {
-        return Err(std::io::Error::other(format!("over {MAX_YAML_BYTES} bytes")));
+    fs::File::open(path)?.take(one_more).read_to_string(&mut text)?;
+    if text.len() > most {
+        return Err(std::io::Error::other(format!("over {most} bytes")));
     }
     Ok(text)
 }
@@ -544,8 +547,6 @@ pub(crate) fn built_in_images() -> [(&'static str, image::Recipe<'static>); 2] {
     ]
 }
 
-/// As much as `casemate policy generate` takes.
-const MAX_YAML_BYTES: u64 = 1 << 20;
 /// How long a container may be silent before the demo goes on without its words.
 const QUIET: Duration = Duration::from_secs(15);
 /// How often, and in which steps, words that still come are waited for.
