@@ -29,6 +29,7 @@
 //!         url: "https://broker.example".to_owned(),
 //!         ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
 //!     },
+//!     audit: None,
 //!     registries: Vec::new(),
 //! };
 //! let generated = generate(&pod, &images, &config)?;

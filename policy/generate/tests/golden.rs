@@ -69,6 +69,7 @@ fn config() -> GuestConfig {
             url: "https://broker.example".to_owned(),
             ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
         },
+        audit: None,
         registries: Vec::new(),
     }
 }

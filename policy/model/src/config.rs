@@ -19,6 +19,9 @@ pub struct GuestConfig {
     pub version: u32,
     /// The key broker.
     pub broker: Broker,
+    /// To whom the guest's audit log is sealed; absent = to nobody: it is a chain of hashes then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
     /// Registries with settings of their own; any other registry is reached by https with the
     /// public web's roots.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -33,6 +36,14 @@ pub struct Broker {
     pub url: String,
     /// The one CA that the broker's certificate must chain to, PEM.
     pub ca: String,
+}
+
+/// The audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// The owner's public key, PEM (`PUBLIC KEY`, EC on P-256), as `casemate audit key` prints it.
+    pub key: String,
 }
 
 /// A registry with settings of its own.
@@ -62,6 +73,10 @@ impl GuestConfig {
         let broker = FieldPath::root("broker");
         check_url(&self.broker.url, broker.field("url"))?;
         check_pem(&self.broker.ca, broker.field("ca"))?;
+
+        if let Some(audit) = &self.audit {
+            check_public_key(&audit.key, FieldPath::root("audit").field("key"))?;
+        }
 
         let registries = FieldPath::root("registries");
         if self.registries.len() > MAX_REGISTRIES {
@@ -122,15 +137,33 @@ fn check_pem(text: &str, path: FieldPath) -> Result<(), DocumentError> {
     if text.len() > MAX_PEM {
         return Err(path.error(Problem::TooLong));
     }
-    let mut certificates = 0_usize;
+    match pem_blocks(text, "CERTIFICATE") {
+        Some(1..) => Ok(()),
+        _ => Err(path.error(Problem::NotPem)),
+    }
+}
+
+/// One public key in PEM (RFC 7468). Only the shape: the guest reads what is in it before it starts.
+fn check_public_key(text: &str, path: FieldPath) -> Result<(), DocumentError> {
+    if text.len() > MAX_PUBLIC_KEY {
+        return Err(path.error(Problem::TooLong));
+    }
+    match pem_blocks(text, "PUBLIC KEY") {
+        Some(1) => Ok(()),
+        _ => Err(path.error(Problem::NotPublicKey)),
+    }
+}
+
+/// How many blocks of this label the text has; `None` when it has anything else.
+fn pem_blocks(text: &str, label: &str) -> Option<usize> {
+    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+    let mut blocks = 0_usize;
     let mut inside = false;
     let mut content = 0_usize;
     for line in text.lines().map(str::trim_end).filter(|l| !l.is_empty()) {
         match (inside, line) {
-            (false, "-----BEGIN CERTIFICATE-----") => (inside, content) = (true, 0),
-            (true, "-----END CERTIFICATE-----") if content > 0 => {
-                (inside, certificates) = (false, certificates + 1);
-            }
+            (false, line) if line == begin => (inside, content) = (true, 0),
+            (true, line) if line == end && content > 0 => (inside, blocks) = (false, blocks + 1),
             (true, line)
                 if line
                     .bytes()
@@ -139,10 +172,10 @@ fn check_pem(text: &str, path: FieldPath) -> Result<(), DocumentError> {
                 content += line.len();
             }
             // A private key, a bundle's remarks or anything else does not belong in public data.
-            _ => return Err(path.error(Problem::NotPem)),
+            _ => return None,
         }
     }
-    if inside || certificates == 0 { Err(path.error(Problem::NotPem)) } else { Ok(()) }
+    (!inside).then_some(blocks)
 }
 
 /// Most registries with settings of their own.
@@ -151,3 +184,5 @@ const MAX_REGISTRIES: usize = 64;
 const MAX_URL: usize = 2048;
 /// Longest PEM text in bytes.
 const MAX_PEM: usize = 64 * 1024;
+/// Longest PEM text of a public key in bytes.
+const MAX_PUBLIC_KEY: usize = 1024;

@@ -99,6 +99,9 @@ pub enum Problem {
     /// The text is no PEM certificate.
     #[error("is not one PEM certificate or more")]
     NotPem,
+    /// The text is no PEM public key.
+    #[error("is not one public key in PEM")]
+    NotPublicKey,
     /// The number is outside its range.
     #[error("is out of range")]
     OutOfRange,

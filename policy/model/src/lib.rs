@@ -50,6 +50,7 @@ mod image_ref;
 mod pattern;
 mod validate;
 
+pub use config::Audit;
 pub use config::Broker;
 pub use config::GuestConfig;
 pub use config::Registry;

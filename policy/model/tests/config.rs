@@ -23,6 +23,13 @@ AAAA+/==
 -----END CERTIFICATE-----
 """
 
+[audit]
+key = """
+-----BEGIN PUBLIC KEY-----
+MFkw/+==
+-----END PUBLIC KEY-----
+"""
+
 [[registries]]
 host = "registry.example"
 location = "10.0.0.1:5000"
@@ -88,6 +95,13 @@ fn refuses_each_broken_rule() {
     check("AAAA+/==\n", "", "broker.ca", Problem::NotPem);
     check("AAAA+/==", "AAAA;", "broker.ca", Problem::NotPem);
     check("BEGIN CERTIFICATE", "BEGIN PRIVATE KEY", "broker.ca", Problem::NotPem);
+    // A private key or two keys are no key to seal to.
+    check("BEGIN PUBLIC KEY", "BEGIN PRIVATE KEY", "audit.key", Problem::NotPublicKey);
+    check("MFkw/+==\n", "", "audit.key", Problem::NotPublicKey);
+    let block = "-----BEGIN PUBLIC KEY-----\nMFkw/+==\n-----END PUBLIC KEY-----\n";
+    check(block, "", "audit.key", Problem::NotPublicKey);
+    check(block, &block.repeat(2), "audit.key", Problem::NotPublicKey);
+    check("MFkw/+==", &"A".repeat(1024), "audit.key", Problem::TooLong);
     check("\"registry.example\"", "\"registry\"", "registries[0].host", Problem::NotRegistry);
     check("\"registry.example\"", "\"a.b/c\"", "registries[0].host", Problem::NotRegistry);
     let location = "registries[0].location";
@@ -118,6 +132,7 @@ fn refuses_what_it_does_not_know() {
         ("[broker]", "[broker]\ninsecure = true"),
         ("version = 1", "version = 1\nproxy = \"http://x\""),
         ("[broker]", "[Broker]"),
+        ("[audit]", "[audit]\nlevel = 1"),
     ] {
         let error = GuestConfig::parse(FULL.replacen(from, to, 1).as_bytes()).unwrap_err();
         assert!(matches!(error, DocumentError::Syntax { .. }), "{to}: {error}");

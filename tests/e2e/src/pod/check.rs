@@ -128,6 +128,7 @@ fn any_config() -> GuestConfig {
             url: "https://broker.invalid".to_owned(),
             ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
         },
+        audit: None,
         registries: Vec::new(),
     }
 }
