@@ -103,8 +103,10 @@ async fn start(
     let containers = casemate_containers::Runtime::new(RuntimeConfig::default())
         .await
         .map_err(|error| internal(&error))?;
+    let sysctls = launch.policy.sandbox.sysctls.clone();
     let parts = Parts {
-        network: Arc::new(GuestNetwork::new(resolver)),
+        network: Arc::new(GuestNetwork::new(resolver, sysctls)),
+        secrets: Arc::clone(&broker) as _,
         attest: broker,
         images: Arc::new(images),
         containers: Arc::new(GuestContainers(containers)),
@@ -115,9 +117,9 @@ async fn start(
 
 /// The audit log, sealed to the owner whom the initdata names.
 fn audit(launch: &Launch) -> Result<Audit, ApiError> {
-    let Some(settings) = &launch.config.audit else { return Audit::new(None) };
+    let Some(settings) = &launch.config.audit else { return Ok(Audit::unsealed()) };
     let owner = OwnerPublicKey::from_pem(&settings.key).map_err(|error| {
         ApiError::new(Code::InitdataInvalid, format_args!("audit.key: {error}"))
     })?;
-    Audit::new(Some(&owner))
+    Audit::sealed(&owner)
 }

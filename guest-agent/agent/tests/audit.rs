@@ -75,7 +75,7 @@ impl Bench {
     async fn bound() -> Self {
         let world = Arc::new(World::default());
         let owner = OwnerKey::generate().unwrap();
-        let audit = Arc::new(Audit::new(Some(owner.public_key())).unwrap());
+        let audit = Arc::new(Audit::sealed(owner.public_key()).unwrap());
         let guest = Guest::new(policy(), world.parts()).unwrap().with_audit(Arc::clone(&audit));
         let (doors, transport) = fake::transport();
         tokio::spawn(casemate_agent::serve(transport, guest));

@@ -48,7 +48,7 @@ impl Desk {
         let made = self.casemate("audit key --out @owner.pem");
         assert!(made.status.success(), "{made:?}");
         let public = OwnerPublicKey::from_pem(&String::from_utf8(made.stdout).unwrap()).unwrap();
-        let mut log = Log::new(Some(&public)).unwrap();
+        let mut log = Log::sealed(&public).unwrap();
         let mut denied =
             Record::new("CreateContainer", Verdict::Denied, 2_345_678).with_name("name", "web");
         denied.code = Some(Text::new("policy.argv"));
