@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line.
 
+mod audit;
 mod collateral;
 mod id_block;
 mod measure;
@@ -13,6 +14,7 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
 
+pub(crate) use audit::*;
 pub(crate) use collateral::*;
 pub(crate) use id_block::*;
 pub(crate) use measure::*;
@@ -28,6 +30,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Read what the host asked a guest for
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Say what this node can run
     Check(CheckArgs),
     /// Fetch and keep what verdicts need: certificates, revocation lists, TCB information
