@@ -6,4 +6,5 @@
 mod collateral;
 mod harness;
 mod release;
+mod tdx;
 mod wire;
