@@ -8,6 +8,7 @@ pub(crate) mod service;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -24,6 +25,7 @@ use casemate_kbs_client::EvidenceError;
 use casemate_kbs_client::EvidenceSource;
 use casemate_kbs_client::Session;
 use casemate_kbs_client::Tee;
+use casemate_kbs_protocol::AuditHead;
 use casemate_kbs_protocol::ResourcePath;
 use casemate_kbs_protocol::Secret;
 use casemate_kbs_protocol::host_data;
@@ -160,6 +162,8 @@ pub(crate) struct Guest {
     pub(crate) without_certificates: bool,
     /// How often evidence was made.
     pub(crate) reports: Arc<AtomicUsize>,
+    /// Head of its audit log, if it has one.
+    pub(crate) head: Arc<Mutex<Option<AuditHead>>>,
 }
 
 impl Guest {
@@ -173,6 +177,7 @@ impl Guest {
             host_data: None,
             without_certificates: false,
             reports: Arc::default(),
+            head: Arc::default(),
         }
     }
 
@@ -199,6 +204,10 @@ impl Guest {
 impl EvidenceSource for Guest {
     async fn evidence(&self, report_data: [u8; 64]) -> Result<Value, EvidenceError> {
         Ok(self.report_value(&report_data))
+    }
+
+    fn audit_head(&self) -> Option<AuditHead> {
+        *self.head.lock().unwrap()
     }
 }
 
