@@ -29,6 +29,7 @@ use crate::manifests::Workload;
 use crate::options::Options;
 use crate::pod::PodSpec;
 use crate::pod::Token;
+use crate::token;
 use crate::volume::Content;
 use crate::workload::Kind;
 
@@ -112,7 +113,7 @@ pub fn generate(
     let mut edits: BTreeMap<(usize, usize), Vec<Edit>> = BTreeMap::new();
     for workload in &manifests.workloads {
         let mut found = Vec::new();
-        let made = make(workload, &manifests.options, images, config, &mut found);
+        let made = make(workload, manifests, images, config, &mut found);
         let (made, annotations) = made.map_err(|error| match &workload.label {
             Some(label) => error.of_object(label.clone()),
             None => error,
@@ -129,18 +130,18 @@ pub fn generate(
 /// The policy of one workload, and what to change in its YAML.
 fn make(
     workload: &Workload,
-    options: &Options,
+    manifests: &Manifests,
     images: &BTreeMap<ImageName, Image>,
     config: &GuestConfig,
     warnings: &mut Vec<Warning>,
 ) -> Result<(PodPolicy, Vec<Edit>), GenerateError> {
-    let policy = make_policy(&workload.pod, options, images, warnings)?;
+    let policy = make_policy(&workload.pod, &manifests.options, images, warnings)?;
     policy.validate().map_err(|source| GenerateError::Policy { source })?;
     config.check_policy(&policy).map_err(|source| GenerateError::Policy { source })?;
     let entries = [(POLICY_ENTRY, policy.to_toml()), (CONFIG_ENTRY, config.to_toml())];
     let initdata = Initdata::build(Algorithm::Sha256, entries)
         .map_err(|source| GenerateError::Initdata { source })?;
-    let edits = annotations(workload, &initdata, warnings)?;
+    let edits = annotations(workload, &manifests.files, &initdata, warnings)?;
     let made = PodPolicy {
         kind: workload.kind,
         name: workload.name.clone(),
@@ -207,6 +208,7 @@ fn make_policy(
 /// What to set in the template: the annotations, and what keeps the pod from running otherwise.
 fn annotations(
     workload: &Workload,
+    files: &[File],
     initdata: &Initdata,
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<Edit>, GenerateError> {
@@ -238,6 +240,19 @@ fn annotations(
     if pod.runtime_class.is_none() {
         let why = "without it the node's default runtime would run the pod";
         added("runtimeClassName", text(pod.class()), why);
+    }
+    if pod.token == Token::On {
+        let (file, document) = workload.place;
+        let document = files.get(file).and_then(|file| file.documents.get(document));
+        let way = path(&["spec"]);
+        let mut spec = document.map(|document| &document.value);
+        for step in &way {
+            spec = match step {
+                Step::Key(key) => spec.and_then(|at| at.get(key)),
+                Step::Entry(index) => spec.and_then(|at| at.get(index)),
+            };
+        }
+        edits.extend(token::edits(spec.unwrap_or(&Value::Null), &way));
     }
     Ok(edits)
 }

@@ -68,6 +68,7 @@ mod resources;
 mod secrets;
 mod security;
 mod signal;
+mod token;
 mod volume;
 mod workload;
 mod yaml;

@@ -12,7 +12,6 @@ use serde_json::Value;
 
 use crate::container::ContainerSpec;
 use crate::container::List;
-use crate::container::VolumeMount;
 use crate::context::Context;
 use crate::error::GenerateError;
 use crate::error::Invalid;
@@ -26,6 +25,7 @@ use crate::reader::Reader;
 use crate::secrets;
 use crate::secrets::Secrets;
 use crate::security::PodSecurity;
+use crate::token;
 use crate::volume;
 use crate::volume::Volumes;
 use crate::workload::Kind;
@@ -117,7 +117,7 @@ impl PodSpec {
         check_names(&containers)?;
         if token == Token::On {
             let path = spec.at("automountServiceAccountToken");
-            mount_token(&mut containers, &mut volumes, path);
+            token::mount(&mut containers, &mut volumes, path);
         }
         let naming = Naming {
             hostname: spec.text("hostname")?,
@@ -267,27 +267,6 @@ fn check_names(containers: &[ContainerSpec]) -> Result<(), GenerateError> {
         None => Ok(()),
     }
 }
-
-/// What the API server adds to a pod that wants the service account's token.
-fn mount_token(containers: &mut [ContainerSpec], volumes: &mut Volumes, path: String) {
-    volumes.insert(TOKEN_VOLUME.to_owned(), volume::service_account(path));
-    for container in containers.iter_mut().filter(|c| c.role != Role::Ephemeral) {
-        // A mount of the pod's own at this place keeps it.
-        if container.mounts.iter().all(|mount| mount.destination != TOKEN_PATH) {
-            container.mounts.push(VolumeMount {
-                path: format!("{}.volumeMounts", container.path),
-                volume: TOKEN_VOLUME.to_owned(),
-                destination: TOKEN_PATH.to_owned(),
-                readonly: true,
-                sub_path: None,
-            });
-        }
-    }
-}
-
-/// The API server's name for the volume, without the random letters that it puts behind.
-const TOKEN_VOLUME: &str = "kube-api-access";
-const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Fields of a pod's spec that are refused: field, reason, advice.
 const REFUSED: &[(&str, &str, &str)] = &[

@@ -56,16 +56,6 @@ pub(crate) fn read(
     Ok(volumes)
 }
 
-/// The volume that the API server adds for the service account's token.
-pub(crate) fn service_account(path: String) -> PodVolume {
-    let text = "the host chooses the service account's token and the API server's CA; containers see \
-                them read-only";
-    PodVolume {
-        content: Content::Known(Volume::Untrusted { max_bytes: MAX_UNTRUSTED }),
-        warnings: vec![Warning::new(path, text)],
-    }
-}
-
 fn read_content(
     reader: &mut Reader<'_>,
     name: &str,
@@ -309,4 +299,4 @@ const FOREIGN: &[(&str, &str)] = &[
 /// Permission to run, for anybody.
 const ANY_EXECUTE: u64 = 0o111;
 /// Most bytes of a volume whose content the host chooses.
-const MAX_UNTRUSTED: u64 = 1 << 20;
+pub(crate) const MAX_UNTRUSTED: u64 = 1 << 20;

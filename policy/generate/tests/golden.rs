@@ -207,6 +207,11 @@ fn a_daemon_set() {
 }
 
 #[test]
+fn a_pod_that_wants_its_token() {
+    check("token");
+}
+
+#[test]
 fn jobs_and_cron_jobs() {
     check("jobs");
     assert_eq!(lost("jobs"), ["      annotations: {}"]);

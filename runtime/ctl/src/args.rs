@@ -3,6 +3,7 @@
 
 mod audit;
 mod collateral;
+mod generate;
 mod id_block;
 mod measure;
 mod verify;
@@ -16,6 +17,7 @@ use clap::ValueEnum;
 
 pub(crate) use audit::*;
 pub(crate) use collateral::*;
+pub(crate) use generate::*;
 pub(crate) use id_block::*;
 pub(crate) use measure::*;
 pub(crate) use verify::*;
@@ -212,42 +214,8 @@ pub(crate) struct EncryptArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
-    /// Write policy and initdata of a pod, and the pod that carries them
+    /// Write the policies of Kubernetes YAML, and the YAML that carries them
     Generate(GenerateArgs),
-}
-
-#[derive(Debug, Parser)]
-pub(crate) struct GenerateArgs {
-    /// The pod's YAML; - reads standard input
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// The key broker, https://HOST[:PORT]
-    #[arg(long, value_name = "URL")]
-    pub(crate) broker_url: String,
-    /// The one CA that the broker's certificate must chain to, PEM
-    #[arg(long, value_name = "FILE")]
-    pub(crate) broker_ca: PathBuf,
-    /// The one CA of a registry, PEM; other registries need a certificate of the public web
-    #[arg(long, value_name = "HOST=FILE", value_parser = pair)]
-    pub(crate) registry_ca: Vec<Pair>,
-    /// Where a registry of --registry-ca is reached, if not at its own name
-    #[arg(long, value_name = "HOST=HOST", value_parser = pair)]
-    pub(crate) registry_mirror: Vec<Pair>,
-    /// Read an image from an OCI layout and not from its registry
-    #[arg(long, value_name = "IMAGE=DIR", value_parser = pair)]
-    pub(crate) image_layout: Vec<Pair>,
-    /// A key of encrypted images, 32 bytes: the users that an image names are read with it
-    #[arg(long, value_name = "KEY_ID=FILE", value_parser = pair)]
-    pub(crate) image_key: Vec<Pair>,
-    /// Where the annotated YAML goes; standard output if absent
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Where the policy goes, to be read by people
-    #[arg(long, value_name = "FILE")]
-    pub(crate) policy_out: Option<PathBuf>,
-    /// Where the initdata document goes
-    #[arg(long, value_name = "FILE")]
-    pub(crate) initdata_out: Option<PathBuf>,
 }
 
 /// `KEY=VALUE`.
