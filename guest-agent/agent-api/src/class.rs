@@ -170,6 +170,15 @@ pub const CALLS: &[Call] = &[
         class: Class::Inert("the host can end the VM at any time"),
         leaves: &[],
     },
+    Call {
+        name: "ReadAudit",
+        class: Class::Inert("carries out a log that the host cannot read"),
+        leaves: &[
+            ("from_sequence", Class::Inert("which sealed records the host has already")),
+            ("max", Class::Inert("how many sealed records the host takes at once")),
+            ("timeout_ms", PATIENCE),
+        ],
+    },
 ];
 
 /// Calls of other guest agents that no honest host of this one needs (A18). They do not exist here,
