@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `casemate policy`: writing policies.
+//! `casemate policy`: writing policies, and reading them.
+
+mod review;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,6 +35,12 @@ use crate::failure::Failure;
 use crate::failure::chain;
 use crate::file;
 use crate::image::KEY_SIZE;
+
+pub(crate) use review::check;
+pub(crate) use review::compare;
+pub(crate) use review::explain;
+pub(crate) use review::find_weak_spots;
+pub(crate) use review::replay;
 
 /// Writes policy, initdata and the pod that carries them.
 pub(crate) fn generate(args: &GenerateArgs) -> Result<(), Failure> {
