@@ -6,6 +6,7 @@ mod collateral;
 mod generate;
 mod id_block;
 mod measure;
+mod review;
 mod verify;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub(crate) use collateral::*;
 pub(crate) use generate::*;
 pub(crate) use id_block::*;
 pub(crate) use measure::*;
+pub(crate) use review::*;
 pub(crate) use verify::*;
 
 /// Confidential containers: policies, encrypted images, launch digests, verdicts.
@@ -54,7 +56,7 @@ pub(crate) enum Command {
     /// Predict what a guest's report will hold
     #[command(subcommand)]
     Measure(MeasureCommand),
-    /// Write policies
+    /// Write policies, and read them before they are trusted
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Judge evidence: exit code 0 affirming, 1 refused, 2 unusable input, 3 genuine but unbound
@@ -214,8 +216,18 @@ pub(crate) struct EncryptArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
+    /// Check that a policy is well-formed: exit code 1 if not
+    Check(PolicyCheckArgs),
+    /// Say what changed between two policies: exit code 1 if they differ
+    Diff(DiffArgs),
+    /// Say in plain sentences what a policy allows
+    Explain(ExplainArgs),
     /// Write the policies of Kubernetes YAML, and the YAML that carries them
     Generate(GenerateArgs),
+    /// Look for weak spots: exit code 1 if one is found that --deny names
+    Lint(LintArgs),
+    /// Ask a policy a list of requests: exit code 1 if an answer is not as expected
+    Simulate(SimulateArgs),
 }
 
 /// `KEY=VALUE`.

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `casemate policy`: writing policies.
+//! `casemate policy`: writing policies, and reading them.
 
 mod captured;
 mod inputs;
 mod registry_config;
 mod resolve;
+mod review;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,6 +27,12 @@ use crate::args::Pair;
 use crate::failure::Failure;
 use crate::failure::chain;
 use crate::file;
+
+pub(crate) use review::check;
+pub(crate) use review::compare;
+pub(crate) use review::explain;
+pub(crate) use review::find_weak_spots;
+pub(crate) use review::replay;
 
 /// Writes policies, initdata and the YAML that carries them.
 pub(crate) fn generate(args: &GenerateArgs) -> Result<(), Failure> {
