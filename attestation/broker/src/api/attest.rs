@@ -91,10 +91,7 @@ async fn judge(
     if request.runtime_data.nonce != pending.nonce {
         return Err(refuse("the nonce is not the one of this session"));
     }
-    if !request.tee_evidence.additional_evidence.is_empty() {
-        // D22: evidence that would not be looked at is refused, not ignored.
-        return Err(refuse("evidence of devices is not supported"));
-    }
+    refuse_devices(&request)?;
     let report_data =
         report_data(&pending.nonce, &request.runtime_data.tee_pubkey, pending.hash, "")
             .map_err(|error| refuse(error.to_string()))?;
@@ -130,6 +127,15 @@ async fn judge(
         report_data,
         vector: verdict.vector(),
     })
+}
+
+/// D22: evidence that would not be looked at is refused, not ignored.
+fn refuse_devices(request: &AttestRequest) -> Result<(), Refusal> {
+    if request.tee_evidence.additional_evidence.is_empty() {
+        Ok(())
+    } else {
+        Err(refuse("evidence of devices is not supported"))
+    }
 }
 
 async fn verdict(
