@@ -92,6 +92,14 @@ codes! {
     PolicyCount = "policy.count", next: "delete the pod and create it again";
     /// A container that must complete first has not, or has and may not run again.
     PolicyOrder = "policy.order", next: "wait for the init containers; delete the pod and create it again if one of them failed";
+    /// A limit that the host wants is outside the policy's range.
+    PolicyResources = "policy.resources", next: "keep the new limit within the policy's range, or generate the policy again";
+    /// A volume is not in the policy, or its content is missing, too large or not the policy's.
+    PolicyVolume = "policy.volume", next: "the ConfigMap was changed or is not there: generate the policy again if the new content is wanted";
+    /// Usage figures and process ids of the container stay in the guest.
+    PolicyMetrics = "policy.metrics", next: "grant metrics in the policy if the cluster may see them";
+    /// The termination message of the container stays in the guest.
+    PolicyTerminationMessage = "policy.termination-message", next: "grant termination_message in the policy if the cluster may see it";
     /// The network values do not fit the policy.
     PolicyNetwork = "policy.network", next: "check the pod's hostname and DNS settings against the policy";
     /// The broker cannot be reached.
@@ -124,12 +132,16 @@ codes! {
     ImageDecrypt = "image.decrypt", next: "check that the broker holds the key that the image was encrypted with";
     /// The policy demands an encrypted image and this one is not.
     ImageNotEncrypted = "image.not-encrypted", next: "push the encrypted image, or generate the policy for the plain one";
+    /// A volume that the container mounts has no content yet, or content that the node cannot send.
+    VolumeContent = "volume.content", next: "check the volume's ConfigMap, Secret or projection: at most 1 MiB in 1024 files without folders";
     /// The guest has no room left.
     GuestFull = "guest.full", next: "give the pod more memory";
     /// An earlier failure in the guest could not be undone.
     GuestPoisoned = "guest.poisoned", next: "delete the pod and create it again";
     /// The guest's clock is before its image was made and cannot be set.
     GuestClock = "guest.clock", next: "set the node's clock; if it is right, treat the node as hostile or broken";
+    /// The guest's kernel does not take a sysctl of the policy.
+    GuestSysctl = "guest.sysctl", next: "remove the sysctl from the pod, or use a guest image whose kernel has it";
     /// The guest has a device that it does not use and cannot turn off.
     GuestDevice = "guest.device", next: "look at the VMM's command line on the node: only the shim may add devices";
     /// The image pull goes on; ask again.

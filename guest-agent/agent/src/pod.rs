@@ -22,8 +22,8 @@ use casemate_containers::Exit;
 use casemate_containers::SignalScope;
 use casemate_containers::Stats;
 use casemate_containers::WindowSize;
-use casemate_policy::Policy;
-use casemate_policy_monitor::Monitor;
+use casemate_policy::Sha256Digest;
+use casemate_policy_monitor::ReferenceMonitor;
 use tokio::sync::watch;
 
 use crate::backend::Parts;
@@ -44,7 +44,7 @@ use process::Process;
 /// The pod. Changes go through [`crate::queue::Queue`]; reading, waiting and killing do not.
 pub(crate) struct Pod {
     parts: Parts,
-    monitor: Mutex<Monitor>,
+    monitor: Mutex<Box<dyn ReferenceMonitor>>,
     processes: Mutex<HashMap<ProcessId, Process>>,
     files: Mutex<Option<PodFiles>>,
     phase: watch::Sender<Phase>,
@@ -56,18 +56,13 @@ pub(crate) struct Pod {
 
 impl Pod {
     /// A pod in phase "bound".
-    ///
-    /// # Errors
-    ///
-    /// When the policy breaks a rule of its format.
     pub(crate) fn new(
-        policy: Policy,
+        monitor: Box<dyn ReferenceMonitor>,
         parts: Parts,
         timeline: Arc<Timeline>,
-    ) -> Result<Arc<Self>, ApiError> {
-        let images = Images::new(&policy, Arc::clone(&parts.images), Arc::clone(&timeline));
-        let monitor =
-            Monitor::new(policy).map_err(|error| ApiError::new(Code::InitdataInvalid, error))?;
+    ) -> Arc<Self> {
+        let puller = Arc::clone(&parts.images);
+        let images = Images::new(monitor.policy(), puller, Arc::clone(&timeline));
         let pod = Arc::new(Self {
             parts,
             monitor: Mutex::new(monitor),
@@ -81,7 +76,12 @@ impl Pod {
         });
         pod.timeline.mark("bound");
         pod.watch_memory();
-        Ok(pod)
+        pod
+    }
+
+    /// Digest of the monitor's state.
+    pub(crate) fn fingerprint(&self) -> Sha256Digest {
+        self.monitor().fingerprint()
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -123,7 +123,7 @@ impl Pod {
     }
 
     pub(crate) fn close_stdin(&self, id: &ProcessId) -> Result<(), ApiError> {
-        self.monitor().observe(&process_ref(id)).map_err(denied)?;
+        self.monitor().close_stdin(&process_ref(id)).map_err(denied)?;
         self.stdio.close_stdin(id);
         Ok(())
     }
@@ -140,15 +140,18 @@ impl Pod {
     }
 
     pub(crate) fn pids(&self, id: &ContainerId) -> Result<Vec<u32>, ApiError> {
-        let init = ProcessId::new(id.clone(), None);
-        self.monitor().observe(&process_ref(&init)).map_err(denied)?;
+        self.monitor().pids(id.as_str()).map_err(denied)?;
         self.parts.containers.pids(&process::runtime_container(id)?)
     }
 
     pub(crate) fn stats(&self, id: &ContainerId) -> Result<Stats, ApiError> {
-        let init = ProcessId::new(id.clone(), None);
-        self.monitor().observe(&process_ref(&init)).map_err(denied)?;
+        self.monitor().stats(id.as_str()).map_err(denied)?;
         self.parts.containers.stats(&process::runtime_container(id)?)
+    }
+
+    pub(crate) fn termination_message(&self, id: &ContainerId) -> Result<Vec<u8>, ApiError> {
+        self.monitor().termination_message(id.as_str()).map_err(denied)?;
+        self.parts.containers.termination_message(&process::runtime_container(id)?)
     }
 
     pub(crate) fn power_off(&self) {
@@ -185,7 +188,7 @@ impl Pod {
         self.processes().get_mut(id).map(change).ok_or_else(|| unknown_process(id))
     }
 
-    fn monitor(&self) -> MutexGuard<'_, Monitor> {
+    fn monitor(&self) -> MutexGuard<'_, Box<dyn ReferenceMonitor>> {
         self.monitor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
