@@ -78,9 +78,7 @@ pub(crate) async fn resolve(
     let request = Request { reference, path: &path, accept: Some(&accept), start: 0 };
     let top = client.document(request, "manifest", MAX_MANIFEST).await?;
     let digest = Digest::of(&top.bytes);
-    if let Some(expected) = reference.digest().filter(|expected| *expected != digest) {
-        return Err(PullError::Digest { what: "manifest", expected });
-    }
+    check_pinned(reference, digest)?;
     // Registries that store any file may serve it under a type of their own.
     let media_type = top.media_type.as_deref().filter(|t| MANIFEST_TYPES.contains(t));
     let (manifest_digest, manifest) = match parse(&top.bytes, media_type)? {
@@ -103,6 +101,16 @@ pub(crate) async fn resolve(
     check(&manifest, &config)?;
     let source = ImageSource::Registry(reference.clone());
     Ok(ResolvedImage { source, digest, manifest_digest, manifest, config })
+}
+
+/// C2, C3, C7: a reference with a digest means that document and no other.
+fn check_pinned(reference: &Reference, found: Digest) -> Result<(), PullError> {
+    match reference.digest() {
+        Some(expected) if expected != found => {
+            Err(PullError::Digest { what: "manifest", expected })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Fetches what `descriptor` describes.

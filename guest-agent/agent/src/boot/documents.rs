@@ -30,14 +30,25 @@ pub(crate) fn parse(initdata: &Initdata) -> Result<(Policy, GuestConfig), Docume
 /// The initdata does not hold the documents.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum DocumentsError {
+pub enum DocumentsError {
+    /// An entry is missing.
     #[error("the initdata lacks {name}")]
-    Missing { name: &'static str },
+    Missing {
+        /// Its name.
+        name: &'static str,
+    },
+    /// There is an entry that this agent does not read.
     #[error("the initdata has the unknown entry {name:?}")]
-    Unknown { name: String },
+    Unknown {
+        /// Its name.
+        name: String,
+    },
+    /// A document breaks a rule.
     #[error("{name} is refused")]
     Document {
+        /// Its entry.
         name: &'static str,
+        /// Which rule.
         #[source]
         source: DocumentError,
     },
