@@ -16,11 +16,8 @@ use std::path::Path;
 use casemate_agent_api::Code;
 use casemate_attester::SourceKind;
 
-pub use documents::DocumentsError;
 pub(crate) use initdata_device::read_capped;
 pub(crate) use self_check::Launch;
-pub use self_check::SelfCheckError;
-pub use self_check::check_binding;
 
 /// Makes the guest usable: root, file systems, kernel modules; reads the kernel command line. The
 /// process has one thread still.

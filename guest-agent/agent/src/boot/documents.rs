@@ -30,25 +30,14 @@ pub(crate) fn parse(initdata: &Initdata) -> Result<(Policy, GuestConfig), Docume
 /// The initdata does not hold the documents.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DocumentsError {
-    /// An entry is missing.
+pub(crate) enum DocumentsError {
     #[error("the initdata lacks {name}")]
-    Missing {
-        /// Its name.
-        name: &'static str,
-    },
-    /// There is an entry that this agent does not read.
+    Missing { name: &'static str },
     #[error("the initdata has the unknown entry {name:?}")]
-    Unknown {
-        /// Its name.
-        name: String,
-    },
-    /// A document breaks a rule.
+    Unknown { name: String },
     #[error("{name} is refused")]
     Document {
-        /// Its entry.
         name: &'static str,
-        /// Which rule.
         #[source]
         source: DocumentError,
     },

@@ -47,17 +47,11 @@ pub(super) fn judge(
     initdata: &Initdata,
     report: &OwnReport,
 ) -> Result<(Policy, GuestConfig), SelfCheckError> {
-    check_binding(initdata, report)?;
+    compare(initdata, report)?;
     documents::parse(initdata).map_err(|source| SelfCheckError::Documents { source })
 }
 
-/// Whether the guest was launched with this initdata, as its own report has it.
-///
-/// # Errors
-///
-/// HOST_DATA or MRCONFIGID of the report is not the digest of the initdata (A2, D15, D16), or the
-/// report is malformed.
-pub fn check_binding(initdata: &Initdata, report: &OwnReport) -> Result<(), SelfCheckError> {
+fn compare(initdata: &Initdata, report: &OwnReport) -> Result<(), SelfCheckError> {
     match report {
         OwnReport::Snp(raw) => {
             let report = Report::parse(raw.as_bytes())
@@ -75,40 +69,30 @@ pub fn check_binding(initdata: &Initdata, report: &OwnReport) -> Result<(), Self
 /// The guest does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SelfCheckError {
-    /// No report.
+pub(crate) enum SelfCheckError {
     #[error("the TEE gives no report")]
     Device {
-        /// Why.
         #[source]
         source: casemate_attester::Error,
     },
-    /// A report that is none.
     #[error("the TEE's report is malformed")]
     Report {
-        /// What is wrong.
         #[source]
         source: ReportError,
     },
-    /// Another initdata, SEV-SNP.
     #[error("the digest of the initdata is not HOST_DATA of the guest's report")]
     HostData,
-    /// Another initdata, TDX.
     #[error("the digest of the initdata is not MRCONFIGID of the guest's report")]
     MrConfigId,
-    /// The right initdata with documents that break a rule.
     #[error("the initdata's content is refused")]
     Documents {
-        /// Which, and why.
         #[source]
         source: DocumentsError,
     },
 }
 
 impl SelfCheckError {
-    /// The stable code for the host.
-    #[must_use]
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         match self {
             Self::Device { .. } | Self::Report { .. } => Code::TeeReport,
             Self::HostData | Self::MrConfigId => Code::InitdataMismatch,
@@ -151,8 +135,8 @@ mod tests {
     #[test]
     fn the_launched_initdata_passes() {
         let initdata = documents();
-        check_binding(&initdata, &snp_report(initdata.host_data())).unwrap();
-        check_binding(&initdata, &td_report(initdata.mr_config_id())).unwrap();
+        compare(&initdata, &snp_report(initdata.host_data())).unwrap();
+        compare(&initdata, &td_report(initdata.mr_config_id())).unwrap();
     }
 
     #[test]
@@ -162,11 +146,11 @@ mod tests {
         for bit in 0..256 {
             let mut host_data = initdata.host_data();
             host_data[bit / 8] ^= 1 << (bit % 8);
-            let error = check_binding(&initdata, &snp_report(host_data)).unwrap_err();
+            let error = compare(&initdata, &snp_report(host_data)).unwrap_err();
             assert!(matches!(error, SelfCheckError::HostData));
             assert_eq!(error.code(), Code::InitdataMismatch);
         }
-        assert!(check_binding(&initdata, &snp_report([0; 32])).is_err());
+        assert!(compare(&initdata, &snp_report([0; 32])).is_err());
     }
 
     #[test]
@@ -177,11 +161,11 @@ mod tests {
         for bit in 0..384 {
             let mut mr_config_id = initdata.mr_config_id();
             mr_config_id[bit / 8] ^= 1 << (bit % 8);
-            let error = check_binding(&initdata, &td_report(mr_config_id)).unwrap_err();
+            let error = compare(&initdata, &td_report(mr_config_id)).unwrap_err();
             assert!(matches!(error, SelfCheckError::MrConfigId));
             assert_eq!(error.code(), Code::InitdataMismatch);
         }
-        assert!(check_binding(&initdata, &td_report([0; 48])).is_err());
+        assert!(compare(&initdata, &td_report([0; 48])).is_err());
     }
 
     #[test]
@@ -192,17 +176,17 @@ mod tests {
             let mut padded = initdata.digest();
             padded.resize(48, 0);
             let report = td_report(padded.as_slice().try_into().unwrap());
-            check_binding(&initdata, &report).unwrap();
+            compare(&initdata, &report).unwrap();
             // Another document of the same algorithm.
             let other = Initdata::build(algorithm, [("policy.toml", POLICY)]).unwrap();
-            assert!(check_binding(&other, &report).is_err());
+            assert!(compare(&other, &report).is_err());
         }
     }
 
     #[test]
     fn a_malformed_report_stops_the_boot() {
         let report = OwnReport::Snp(casemate_attester::Report::from_bytes([0; 1184]));
-        let error = check_binding(&documents(), &report).unwrap_err();
+        let error = compare(&documents(), &report).unwrap_err();
         assert!(matches!(error, SelfCheckError::Report { .. }));
         assert_eq!(error.code(), Code::TeeReport);
     }

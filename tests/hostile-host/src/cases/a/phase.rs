@@ -3,8 +3,7 @@
 
 use anyhow::bail;
 use anyhow::ensure;
-use casemate_agent::SelfCheckError;
-use casemate_agent::check_binding;
+use casemate_agent::boot_steps;
 use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
 use casemate_agent_api::proto;
@@ -54,32 +53,38 @@ async fn a1(context: Context) -> Verdict {
     Ok(Outcome::pass(format!("{refused} calls refused, all but {}", always.join(", "))))
 }
 
+/// A guest configuration, for a document that is complete.
+const CONFIG: &str = "version = 1\n[broker]\nurl = \"https://broker.example\"\nca = \"\"\"\n\
+    -----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n\"\"\"\n";
+
 pub(super) const A2: Case = Case {
     id: "A2",
     level: Level::P,
     attack: "another initdata than the one of the launch; a policy over the API",
     defence: Defence::Code(Guard {
-        function: "casemate_agent::boot::self_check::check_binding",
+        function: "casemate_agent::boot::self_check::compare",
         sabotage: "Ok(())",
     }),
     run: |context| Box::pin(a2(context)),
 };
 
 async fn a2(context: Context) -> Verdict {
-    let launched = Initdata::build(Algorithm::Sha256, [("policy.toml", requests::POLICY)])?;
+    let document = |policy: &str| {
+        Initdata::build(Algorithm::Sha256, [("policy.toml", policy), ("casemate.toml", CONFIG)])
+    };
     let weaker = requests::POLICY.replace("[15]", "[9, 15]");
-    let other = Initdata::build(Algorithm::Sha256, [("policy.toml", weaker.as_str())])?;
+    let (launched, other) = (document(requests::POLICY)?, document(&weaker)?);
     // A report of version 2 that says nothing but HOST_DATA (SEV-SNP ABI, table 23).
     let mut report = [0; 1184];
     report[0] = 2;
     report[0x34] = 1;
     report[0xc0..0xe0].copy_from_slice(&launched.host_data());
     let report = OwnReport::Snp(casemate_attester::Report::from_bytes(report));
-    check_binding(&launched, &report)?;
-    match check_binding(&other, &report) {
-        Err(error @ SelfCheckError::HostData) => ensure!(error.code() == Code::InitdataMismatch),
-        other => bail!("another policy boots: {other:?}"),
+    if let Err(code) = boot_steps::self_check(&launched, &report) {
+        bail!("the launched policy does not boot: {code}");
     }
+    let refused = boot_steps::self_check(&other, &report);
+    ensure!(refused == Err(Code::InitdataMismatch), "another policy: {refused:?}");
     // The API has no call for a policy, whatever the phase.
     for shim in [
         EvilShim::bound(&context, requests::POLICY).await?,
