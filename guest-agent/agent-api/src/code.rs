@@ -92,6 +92,14 @@ codes! {
     PolicyCount = "policy.count", next: "delete the pod and create it again";
     /// A container that must complete first has not, or has and may not run again.
     PolicyOrder = "policy.order", next: "wait for the init containers; delete the pod and create it again if one of them failed";
+    /// A limit that the host wants is outside the policy's range.
+    PolicyResources = "policy.resources", next: "keep the new limit within the policy's range, or generate the policy again";
+    /// A volume is not in the policy, or its content is missing, too large or not the policy's.
+    PolicyVolume = "policy.volume", next: "the ConfigMap was changed or is not there: generate the policy again if the new content is wanted";
+    /// Usage figures and process ids of the container stay in the guest.
+    PolicyMetrics = "policy.metrics", next: "grant metrics in the policy if the cluster may see them";
+    /// The termination message of the container stays in the guest.
+    PolicyTerminationMessage = "policy.termination-message", next: "grant termination_message in the policy if the cluster may see it";
     /// The network values do not fit the policy.
     PolicyNetwork = "policy.network", next: "check the pod's hostname and DNS settings against the policy";
     /// The broker cannot be reached.

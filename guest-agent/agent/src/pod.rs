@@ -24,6 +24,7 @@ use casemate_containers::Stats;
 use casemate_containers::WindowSize;
 use casemate_policy::Policy;
 use casemate_policy_monitor::Monitor;
+use casemate_policy_monitor::ReferenceMonitor;
 use tokio::sync::watch;
 
 use crate::backend::Parts;
@@ -123,7 +124,7 @@ impl Pod {
     }
 
     pub(crate) fn close_stdin(&self, id: &ProcessId) -> Result<(), ApiError> {
-        self.monitor().observe(&process_ref(id)).map_err(denied)?;
+        self.monitor().close_stdin(&process_ref(id)).map_err(denied)?;
         self.stdio.close_stdin(id);
         Ok(())
     }
@@ -140,14 +141,12 @@ impl Pod {
     }
 
     pub(crate) fn pids(&self, id: &ContainerId) -> Result<Vec<u32>, ApiError> {
-        let init = ProcessId::new(id.clone(), None);
-        self.monitor().observe(&process_ref(&init)).map_err(denied)?;
+        self.monitor().pids(id.as_str()).map_err(denied)?;
         self.parts.containers.pids(&process::runtime_container(id)?)
     }
 
     pub(crate) fn stats(&self, id: &ContainerId) -> Result<Stats, ApiError> {
-        let init = ProcessId::new(id.clone(), None);
-        self.monitor().observe(&process_ref(&init)).map_err(denied)?;
+        self.monitor().stats(id.as_str()).map_err(denied)?;
         self.parts.containers.stats(&process::runtime_container(id)?)
     }
 

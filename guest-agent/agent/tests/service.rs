@@ -54,6 +54,7 @@ fn policy() -> Policy {
         no_new_privileges = true
         seccomp = "default"
         signals = [15]
+        restart = "always"
         max_starts = 2
         exec = [{ argv = ["/bin/probe"] }]
 
@@ -67,7 +68,7 @@ fn policy() -> Policy {
         no_new_privileges = true
         seccomp = "default"
         signals = [15]
-        max_starts = 0
+        restart = "always"
         "#,
     )
     .unwrap()

@@ -106,7 +106,7 @@ impl Layout {
             MountKind::ResolvConf => bundle.file("resolv.conf", &create.resolv_conf, 0o644)?,
             MountKind::TerminationLog => bundle.file("termination-log", "", 0o666)?,
             MountKind::Shm => self.directory.join(SHM),
-            MountKind::EmptyDir => self.volume(mount)?,
+            MountKind::Volume => self.volume(mount)?,
         };
         Ok(Source { destination: mount.destination.clone(), path })
     }

@@ -4,12 +4,13 @@
 use std::path::Path;
 use std::path::PathBuf;
 
+use casemate_policy::Restart;
+
 use crate::ImageName;
 use crate::env::EnvSpec;
 use crate::error::GenerateError;
 use crate::error::Invalid;
 use crate::error::Warning;
-use crate::pod::RestartPolicy;
 use crate::quantity::Quantity;
 use crate::reader::Reader;
 use crate::security::ContainerSecurity;
@@ -21,7 +22,7 @@ pub(crate) struct ContainerSpec {
     pub(crate) path: String,
     pub(crate) name: String,
     pub(crate) role: Role,
-    pub(crate) restart: RestartPolicy,
+    pub(crate) restart: Restart,
     pub(crate) image: ImageName,
     pub(crate) command: Vec<String>,
     pub(crate) args: Vec<String>,
@@ -65,7 +66,7 @@ impl ContainerSpec {
     pub(crate) fn read(
         mut reader: Reader<'_>,
         role: Role,
-        pod_restart: RestartPolicy,
+        pod_restart: Restart,
         warnings: &mut Vec<Warning>,
     ) -> Result<Self, GenerateError> {
         let path = reader.path().to_owned();
@@ -128,13 +129,14 @@ fn check_ports(reader: &mut Reader<'_>) -> Result<(), GenerateError> {
 fn read_role(
     reader: &mut Reader<'_>,
     role: Role,
-    pod_restart: RestartPolicy,
-) -> Result<(Role, RestartPolicy), GenerateError> {
+    pod_restart: Restart,
+) -> Result<(Role, Restart), GenerateError> {
     match (role, reader.text("restartPolicy")?) {
         (role, None) => Ok((role, pod_restart)),
-        (Role::Init, Some("Always")) => Ok((Role::Sidecar, RestartPolicy::Repeated)),
-        (role, Some("Never")) => Ok((role, RestartPolicy::Never)),
-        (role, Some("OnFailure" | "Always")) => Ok((role, RestartPolicy::Repeated)),
+        (Role::Init, Some("Always")) => Ok((Role::Sidecar, Restart::Always)),
+        (role, Some("Never")) => Ok((role, Restart::Never)),
+        (role, Some("OnFailure")) => Ok((role, Restart::OnFailure)),
+        (role, Some("Always")) => Ok((role, Restart::Always)),
         (_, Some(other)) => Err(GenerateError::invalid(
             reader.at("restartPolicy"),
             Invalid::Unknown { value: other.to_owned() },

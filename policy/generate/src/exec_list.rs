@@ -80,13 +80,14 @@ fn command(path: &str, value: &Value) -> Result<Exec, GenerateError> {
     if let Value::Array(list) = value {
         let argv: Option<Vec<_>> = list.iter().map(|v| v.as_str().map(str::to_owned)).collect();
         let argv = argv.filter(|argv| !argv.is_empty()).ok_or_else(|| no_command(path))?;
-        return Ok(Exec { argv, terminal: false, stdin: false });
+        return Ok(Exec { argv, ..Exec::default() });
     }
     let mut reader = Reader::new(path, value)?;
     let exec = Exec {
         argv: reader.texts("argv")?.unwrap_or_default(),
         terminal: reader.flag("tty")?.unwrap_or(false),
         stdin: reader.flag("stdin")?.unwrap_or(false),
+        ..Exec::default()
     };
     let unknown = reader.remaining().next();
     match unknown {

@@ -9,16 +9,23 @@ use casemate_policy::CONFIG_ENTRY;
 use casemate_policy::Container;
 use casemate_policy::Encryption;
 use casemate_policy::Exec;
+use casemate_policy::Figure;
 use casemate_policy::GuestConfig;
 use casemate_policy::ImageRef;
-use casemate_policy::Logs;
 use casemate_policy::Mount;
 use casemate_policy::MountKind;
 use casemate_policy::POLICY_ENTRY;
+use casemate_policy::Pattern;
 use casemate_policy::Policy;
+use casemate_policy::ProcMount;
+use casemate_policy::Resources;
+use casemate_policy::Restart;
+use casemate_policy::Role as PolicyRole;
 use casemate_policy::Sandbox;
 use casemate_policy::Seccomp;
 use casemate_policy::User;
+use casemate_policy::Visibility;
+use casemate_policy::Volume as PolicyVolume;
 use serde_json::Value;
 
 use crate::Image;
@@ -35,7 +42,6 @@ use crate::error::Invalid;
 use crate::error::Warning;
 use crate::expand::expand;
 use crate::pod::Pod;
-use crate::pod::RestartPolicy;
 use crate::pod::Volume;
 use crate::signal;
 
@@ -83,6 +89,7 @@ pub fn generate(
     }
     let mut containers = BTreeMap::new();
     let mut last_init: Option<&str> = None;
+    let mut sidecars: Vec<String> = Vec::new();
     for spec in &pod.containers {
         let image = images.get(&spec.image).ok_or_else(|| GenerateError::ImageUnresolved {
             path: format!("{}.image", spec.path),
@@ -90,13 +97,26 @@ pub fn generate(
         })?;
         let mut container = Builder { pod, spec, image }.build(&mut warnings)?;
         container.after = last_init.iter().map(|name| (*name).to_owned()).collect();
-        if spec.role == Role::Init {
-            last_init = Some(&spec.name);
+        container.after_started.clone_from(&sidecars);
+        match spec.role {
+            Role::Init => last_init = Some(&spec.name),
+            Role::Sidecar => sidecars.push(spec.name.clone()),
+            Role::App => {}
         }
         containers.insert(spec.name.clone(), container);
     }
-    let sandbox = Sandbox { hostname: pod.hostname.clone() };
-    let policy = Policy { version: Policy::VERSION, sandbox, containers };
+    let hostname = pod.hostname.as_deref().map(Pattern::literal).transpose();
+    let hostname = hostname.map_err(|_| {
+        let value = pod.hostname.clone().unwrap_or_default();
+        GenerateError::invalid("spec.hostname", Invalid::Unknown { value })
+    })?;
+    let sandbox = Sandbox { hostname, ..Sandbox::default() };
+    let mounted = containers.values().flat_map(|container| &container.mounts);
+    let volumes = mounted
+        .filter_map(|mount| mount.volume.clone())
+        .map(|name| (name, PolicyVolume::EmptyDir { size_limit: None }))
+        .collect();
+    let policy = Policy { version: Policy::VERSION, sandbox, volumes, containers };
     policy.validate().map_err(|source| GenerateError::Policy { source })?;
     config.validate().map_err(|source| GenerateError::Policy { source })?;
 
@@ -140,6 +160,17 @@ fn annotate(
     edit::apply(&pod.text, &pod.document, &edits)
 }
 
+/// What the container is in the pod, and whether another one may follow it. An init container is never
+/// run again once it has ended well.
+fn role(spec: &ContainerSpec) -> (PolicyRole, Restart) {
+    match (spec.role, spec.restart) {
+        (Role::Init, Restart::Always) => (PolicyRole::Init, Restart::OnFailure),
+        (Role::Init, restart) => (PolicyRole::Init, restart),
+        (Role::Sidecar, _) => (PolicyRole::Sidecar, Restart::Always),
+        (Role::App, restart) => (PolicyRole::App, restart),
+    }
+}
+
 /// Makes one container of the policy.
 struct Builder<'a> {
     pod: &'a Pod,
@@ -156,7 +187,10 @@ impl Builder<'_> {
             Environment::build(self.pod, &image.config.env, &spec.env, spec.terminal)?;
         let (env, env_holes) = environment.into_policy(self.pod.service_links)?;
         let shared = spec.security.shared.over(&self.pod.security.shared);
+        let (role, restart) = role(spec);
         Ok(Container {
+            role,
+            signature: None,
             image: image_ref.map_err(|_| {
                 let name = format!("{name}@{}", image.digest);
                 GenerateError::invalid(self.at("image"), Invalid::ImageName { name })
@@ -169,17 +203,27 @@ impl Builder<'_> {
             env_holes,
             terminal: spec.terminal,
             stdin: spec.stdin,
-            logs: Logs::HostVisible,
+            logs: Visibility::HostVisible,
+            metrics: Visibility::HostVisible,
+            termination_message: Visibility::HostVisible,
             readonly_rootfs: spec.security.readonly_rootfs,
             mounts: self.mounts()?,
+            secrets: Vec::new(),
             capabilities: spec.security.capabilities.clone(),
             no_new_privileges: spec.security.no_new_privileges,
             seccomp: shared.seccomp.unwrap_or(Seccomp::Default),
-            memory_limit: spec.memory_limit,
+            proc_mount: ProcMount::Default,
+            rlimits: Vec::new(),
+            resources: Resources {
+                memory: spec.memory_limit.map(Figure::fixed).unwrap_or_default(),
+                ..Resources::default()
+            },
             exec: self.exec()?,
             signals: self.signals()?,
-            max_starts: if spec.restart == RestartPolicy::Never { 1 } else { 0 },
+            restart,
+            max_starts: None,
             after: Vec::new(),
+            after_started: Vec::new(),
         })
     }
 
@@ -252,6 +296,7 @@ impl Builder<'_> {
             kind,
             readonly,
             volume: None,
+            sub_path: None,
         };
         let mut mounts = vec![
             standard("/dev/shm", MountKind::Shm, false),
@@ -264,9 +309,10 @@ impl Builder<'_> {
             match self.pod.volumes.get(&mount.volume) {
                 Some(Volume::EmptyDir) => mounts.push(Mount {
                     destination: mount.destination.clone(),
-                    kind: MountKind::EmptyDir,
+                    kind: MountKind::Volume,
                     readonly: mount.readonly,
                     volume: Some(mount.volume.clone()),
+                    sub_path: None,
                 }),
                 Some(Volume::Foreign(reason)) => {
                     return Err(GenerateError::refused(
@@ -302,7 +348,7 @@ impl Builder<'_> {
         let plain = Environment::plain(&self.spec.env);
         let path = self.at("livenessProbe");
         let lookup = plain.lookup(&path);
-        let silent = |argv| Exec { argv, terminal: false, stdin: false };
+        let silent = |argv| Exec { argv, ..Exec::default() };
         let mut list = Vec::new();
         for probe in &self.spec.probes {
             let argv: Result<_, _> = probe.iter().map(|text| expand(text, &lookup)).collect();

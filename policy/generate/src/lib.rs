@@ -23,14 +23,11 @@
 //!     users: None,
 //! };
 //! let images = pod.images().into_iter().map(|name| (name.clone(), resolve(&name))).collect();
-//! let config = GuestConfig {
-//!     version: GuestConfig::VERSION,
-//!     broker: Broker {
-//!         url: "https://broker.example".to_owned(),
-//!         ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
-//!     },
-//!     registries: Vec::new(),
+//! let broker = Broker {
+//!     url: "https://broker.example".to_owned(),
+//!     ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
 //! };
+//! let config = GuestConfig::new(broker, Vec::new());
 //! let generated = generate(&pod, &images, &config)?;
 //! assert_eq!(generated.policy.containers["web"].argv, ["/bin/web"]);
 //! assert!(generated.pod_yaml.contains("io.casemate.initdata"));

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use casemate_policy::Restart;
 use serde_json::Value;
 
 use crate::ImageName;
@@ -41,15 +42,6 @@ pub(crate) struct Metadata {
     pub(crate) namespace: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
-}
-
-/// When kubelet starts a container again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RestartPolicy {
-    /// After success too, or after failure.
-    Repeated,
-    /// Not at all.
-    Never,
 }
 
 /// A volume of the pod.
@@ -183,10 +175,11 @@ fn read_token_setting(spec: &mut Reader<'_>) -> Result<bool, GenerateError> {
     Ok(setting.is_some())
 }
 
-fn read_restart_policy(spec: &mut Reader<'_>) -> Result<RestartPolicy, GenerateError> {
+fn read_restart_policy(spec: &mut Reader<'_>) -> Result<Restart, GenerateError> {
     match spec.text("restartPolicy")? {
-        None | Some("Always" | "OnFailure") => Ok(RestartPolicy::Repeated),
-        Some("Never") => Ok(RestartPolicy::Never),
+        None | Some("Always") => Ok(Restart::Always),
+        Some("OnFailure") => Ok(Restart::OnFailure),
+        Some("Never") => Ok(Restart::Never),
         Some(other) => Err(GenerateError::invalid(
             spec.at("restartPolicy"),
             Invalid::Unknown { value: other.to_owned() },
@@ -240,7 +233,7 @@ const FOREIGN: &[(&str, &str)] = &[
 
 fn read_containers(
     spec: &mut Reader<'_>,
-    restart: RestartPolicy,
+    restart: Restart,
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<ContainerSpec>, GenerateError> {
     let mut containers = Vec::new();

@@ -63,14 +63,11 @@ fn image(name: &ImageName) -> Image {
 }
 
 fn config() -> GuestConfig {
-    GuestConfig {
-        version: GuestConfig::VERSION,
-        broker: Broker {
-            url: "https://broker.example".to_owned(),
-            ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
-        },
-        registries: Vec::new(),
-    }
+    let broker = Broker {
+        url: "https://broker.example".to_owned(),
+        ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
+    };
+    GuestConfig::new(broker, Vec::new())
 }
 
 fn run(yaml: &str) -> Result<Generated, GenerateError> {

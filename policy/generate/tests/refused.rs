@@ -42,7 +42,7 @@ fn run_with(yaml: &str, config: &ImageConfig) -> Result<(), GenerateError> {
         url: "https://broker.example".to_owned(),
         ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
     };
-    let config = GuestConfig { version: 1, broker, registries: Vec::new() };
+    let config = GuestConfig::new(broker, Vec::new());
     generate(&pod, &images, &config).map(drop)
 }
 

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The guest configuration: where the guest attests and pulls, and whom it trusts there.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::DocumentError;
+use crate::Policy;
 use crate::error::FieldPath;
 use crate::error::Problem;
 use crate::image_ref::is_registry;
+use crate::validate::is_dns_label;
 
 /// What the guest agent must know beside the policy. Measured with the initdata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +26,12 @@ pub struct GuestConfig {
     /// public web's roots.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub registries: Vec<Registry>,
+    /// Keys that sign images, by the name that the policy gives them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub image_signatures: BTreeMap<String, ImageSignature>,
+    /// The owner's audit channel; absent = records are chained in the guest and nobody reads them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
 }
 
 /// The key broker.
@@ -49,7 +58,35 @@ pub struct Registry {
     pub ca: String,
 }
 
+/// A key that signs images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSignature {
+    /// The public key, PEM.
+    pub key: String,
+}
+
+/// The owner's audit channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// The owner's public key, PEM: each record is sealed to it before the host carries it out.
+    pub key: String,
+}
+
 impl GuestConfig {
+    /// A configuration without keys of its own.
+    #[must_use]
+    pub const fn new(broker: Broker, registries: Vec<Registry>) -> Self {
+        Self {
+            version: Self::VERSION,
+            broker,
+            registries,
+            image_signatures: BTreeMap::new(),
+            audit: None,
+        }
+    }
+
     /// Checks every rule of the format that the types do not express.
     ///
     /// # Errors
@@ -81,7 +118,41 @@ impl GuestConfig {
             }
             check_pem(&registry.ca, path.field("ca"))?;
         }
+        self.check_keys()
+    }
+
+    /// Checks that every key that the policy names is here.
+    ///
+    /// # Errors
+    ///
+    /// The first container whose `signature` names no key of `image_signatures`.
+    pub fn check_policy(&self, policy: &Policy) -> Result<(), DocumentError> {
+        for (name, container) in &policy.containers {
+            let known = |key: &String| self.image_signatures.contains_key(key);
+            if !container.signature.as_ref().is_none_or(known) {
+                let path = FieldPath::root("containers").field(name).field("signature");
+                return Err(path.error(Problem::Unknown));
+            }
+        }
         Ok(())
+    }
+
+    fn check_keys(&self) -> Result<(), DocumentError> {
+        let signatures = FieldPath::root("image_signatures");
+        if self.image_signatures.len() > MAX_SIGNATURES {
+            return Err(signatures.error(Problem::TooMany));
+        }
+        for (name, signature) in &self.image_signatures {
+            let path = signatures.field(name);
+            if !is_dns_label(name) {
+                return Err(path.error(Problem::NotName));
+            }
+            check_public_key(&signature.key, path.field("key"))?;
+        }
+        match &self.audit {
+            Some(audit) => check_public_key(&audit.key, FieldPath::root("audit").field("key")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -119,34 +190,52 @@ fn check_url(url: &str, path: FieldPath) -> Result<(), DocumentError> {
 
 /// One certificate or more in PEM (RFC 7468). Only the shape: the TLS library reads what is in it.
 fn check_pem(text: &str, path: FieldPath) -> Result<(), DocumentError> {
-    if text.len() > MAX_PEM {
-        return Err(path.error(Problem::TooLong));
+    match pem_blocks(text, "CERTIFICATE") {
+        _ if text.len() > MAX_PEM => Err(path.error(Problem::TooLong)),
+        Some(1..) => Ok(()),
+        Some(0) | None => Err(path.error(Problem::NotPem)),
     }
-    let mut certificates = 0_usize;
+}
+
+/// One public key in PEM (RFC 7468). Only the shape: whoever uses the key reads what is in it.
+fn check_public_key(text: &str, path: FieldPath) -> Result<(), DocumentError> {
+    match pem_blocks(text, "PUBLIC KEY") {
+        _ if text.len() > MAX_PEM => Err(path.error(Problem::TooLong)),
+        Some(1) => Ok(()),
+        _ => Err(path.error(Problem::NotPublicKey)),
+    }
+}
+
+/// How many blocks of this label the text has; `None` if it has anything else.
+fn pem_blocks(text: &str, label: &str) -> Option<usize> {
+    let begin = format!("-----BEGIN {label}-----");
+    let end = format!("-----END {label}-----");
+    let mut blocks = 0_usize;
     let mut inside = false;
     let mut content = 0_usize;
-    for line in text.lines().map(str::trim_end).filter(|l| !l.is_empty()) {
-        match (inside, line) {
-            (false, "-----BEGIN CERTIFICATE-----") => (inside, content) = (true, 0),
-            (true, "-----END CERTIFICATE-----") if content > 0 => {
-                (inside, certificates) = (false, certificates + 1);
-            }
-            (true, line)
-                if line
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=')) =>
-            {
-                content += line.len();
-            }
+    for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+        if !inside && line == begin {
+            (inside, content) = (true, 0);
+        } else if inside && line == end && content > 0 {
+            (inside, blocks) = (false, blocks + 1);
+        } else if inside && line.bytes().all(is_base64) {
+            content += line.len();
+        } else {
             // A private key, a bundle's remarks or anything else does not belong in public data.
-            _ => return Err(path.error(Problem::NotPem)),
+            return None;
         }
     }
-    if inside || certificates == 0 { Err(path.error(Problem::NotPem)) } else { Ok(()) }
+    (!inside).then_some(blocks)
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
 }
 
 /// Most registries with settings of their own.
 const MAX_REGISTRIES: usize = 64;
+/// Most keys that sign images.
+const MAX_SIGNATURES: usize = 64;
 /// Longest URL in bytes.
 const MAX_URL: usize = 2048;
 /// Longest PEM text in bytes.

@@ -1,42 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The policy: the pod's containers as they must run.
-
-use std::collections::BTreeMap;
+//! One container, as it must run.
 
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::Capability;
+use crate::EnvHole;
+use crate::EnvVar;
+use crate::Exec;
 use crate::ImageRef;
-use crate::Pattern;
-
-/// A policy: everything that may run in one pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Policy {
-    /// Version of the policy format; this one is 1.
-    pub version: u32,
-    /// What the host may set for the sandbox.
-    #[serde(default)]
-    pub sandbox: Sandbox,
-    /// The containers, by their name in the pod.
-    pub containers: BTreeMap<String, Container>,
-}
-
-/// What the host may set for the sandbox.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sandbox {
-    /// Exact hostname; absent = any valid hostname, since kubelet derives it from the pod's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hostname: Option<String>,
-}
+use crate::Mount;
+use crate::Resources;
+use crate::Rlimit;
+use crate::SecretFile;
+use crate::User;
 
 /// One container, as it must run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Container {
+    /// What the container is in the pod.
+    #[serde(default)]
+    pub role: Role,
     /// Image pinned by manifest digest: `registry/repository@sha256:...`.
     pub image: ImageRef,
+    /// Name of the key in the guest configuration that must have signed the image; absent = the pinned
+    /// digest alone counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
     /// Whether the image's layers must be encrypted.
     pub encryption: Encryption,
     /// The whole argument list, entry point first.
@@ -58,13 +49,23 @@ pub struct Container {
     #[serde(default)]
     pub stdin: bool,
     /// Whether stdout and stderr go to the host.
-    pub logs: Logs,
+    pub logs: Visibility,
+    /// Whether the host may read usage figures and process ids.
+    #[serde(default)]
+    pub metrics: Visibility,
+    /// Whether the host may read the termination message.
+    #[serde(default)]
+    pub termination_message: Visibility,
     /// Whether the root file system is read-only.
     #[serde(default)]
     pub readonly_rootfs: bool,
     /// Mounts beside the standard ones (/proc, /dev, /sys and so on), by destination.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// Resources of the key broker that the guest puts into this container's memory as files. The
+    /// container reads no other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretFile>,
     /// Capabilities in all of bounding, effective and permitted sets.
     #[serde(default)]
     pub capabilities: Vec<Capability>,
@@ -72,22 +73,49 @@ pub struct Container {
     pub no_new_privileges: bool,
     /// System call filter.
     pub seccomp: Seccomp,
-    /// Most bytes of memory of the container's processes together, beyond which the guest's kernel
-    /// ends one of them; absent = the VM's memory is the only bound.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_limit: Option<u64>,
+    /// Masked and read-only paths of /proc.
+    #[serde(default, skip_serializing_if = "ProcMount::is_default")]
+    pub proc_mount: ProcMount,
+    /// Limits of each process, setrlimit(2); a kind that is absent is as the guest has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rlimits: Vec<Rlimit>,
+    /// Limits of the container as a whole.
+    #[serde(default, skip_serializing_if = "Resources::is_open")]
+    pub resources: Resources,
     /// Commands that may be run inside the container: probes, hooks and `kubectl exec`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exec: Vec<Exec>,
     /// Signals that the host may send, by number.
     pub signals: Vec<u32>,
-    /// How often a container of this name may be created in the life of the VM; 0 = no limit.
-    /// Never are two alive at once.
-    pub max_starts: u32,
+    /// Whether another container of this name may follow one that has ended. Never are two alive at
+    /// once.
+    #[serde(default)]
+    pub restart: Restart,
+    /// Most starts in the life of the VM, whatever `restart` says; absent = no cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_starts: Option<u32>,
     /// Containers that must have ended with code 0 before this one may be created. A container that
     /// others wait for is not created again once it has ended so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<String>,
+    /// Sidecars that must run when this one is created.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after_started: Vec<String>,
+}
+
+/// What a container is in the pod.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Runs to its end before others start; never with restart "always".
+    Init,
+    /// Starts before others and keeps running; always with restart "always".
+    Sidecar,
+    /// The workload.
+    #[default]
+    App,
+    /// May be added to the running pod (`kubectl debug`); runs once and nothing waits for it.
+    Ephemeral,
 }
 
 /// Whether an image's layers must be encrypted.
@@ -100,84 +128,15 @@ pub enum Encryption {
     Optional,
 }
 
-/// Numeric user of a process.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct User {
-    /// User id.
-    pub uid: u32,
-    /// Primary group id.
-    pub gid: u32,
-    /// Supplementary group ids.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<u32>,
-}
-
-/// An exact environment variable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EnvVar {
-    /// Name, without `=`.
-    pub name: String,
-    /// Value.
-    pub value: String,
-}
-
-/// A variable whose value the host gives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EnvHole {
-    /// Exact name, or a name pattern; always covers the whole name.
-    pub name: Pattern,
-    /// Pattern of the value; always covers the whole value.
-    pub value: Pattern,
-    /// Whether the variable must be there.
-    #[serde(default)]
-    pub required: bool,
-}
-
-/// Whether stdout and stderr go to the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether something of a container leaves the guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Logs {
-    /// The host reads stdout and stderr.
+pub enum Visibility {
+    /// The host reads it.
     HostVisible,
-    /// Output is discarded in the guest.
+    /// It stays in the guest.
+    #[default]
     None,
-}
-
-/// A mount, by destination; the guest decides what is there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mount {
-    /// Absolute path in the container.
-    pub destination: String,
-    /// What the guest puts there.
-    pub kind: MountKind,
-    /// Whether it is read-only.
-    #[serde(default)]
-    pub readonly: bool,
-    /// Name of the pod's volume; there for [`MountKind::EmptyDir`] and for nothing else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub volume: Option<String>,
-}
-
-/// What the guest puts at a mount's destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MountKind {
-    /// `/etc/hosts`, made in the guest.
-    Hosts,
-    /// `/etc/hostname`, made in the guest.
-    Hostname,
-    /// `/etc/resolv.conf`, made in the guest from typed DNS values.
-    ResolvConf,
-    /// The termination message, a file in the guest's memory.
-    TerminationLog,
-    /// `/dev/shm`, a tmpfs shared by the pod.
-    Shm,
-    /// A directory in the guest's memory, shared by the pod's containers that name the same volume.
-    EmptyDir,
 }
 
 /// System call filter of a container.
@@ -190,96 +149,32 @@ pub enum Seccomp {
     Unconfined,
 }
 
-/// A command that may be run inside a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Exec {
-    /// The whole argument list, compared exactly.
-    pub argv: Vec<String>,
-    /// Whether it may have a terminal.
-    #[serde(default)]
-    pub terminal: bool,
-    /// Whether the host may write to its stdin.
-    #[serde(default)]
-    pub stdin: bool,
+/// Masked and read-only paths of /proc.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcMount {
+    /// The field's usual lists.
+    #[default]
+    Default,
+    /// Nothing is masked; the owner's explicit choice.
+    Unmasked,
 }
 
-/// A Linux capability, spelled as in OCI: `CAP_CHOWN`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Capability(String);
-
-impl Capability {
-    /// The capability as text, with `CAP_`.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+impl ProcMount {
+    fn is_default(&self) -> bool {
+        *self == Self::Default
     }
 }
 
-impl TryFrom<String> for Capability {
-    type Error = BadCapability;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let known = text.strip_prefix("CAP_").is_some_and(|n| CAPABILITIES.contains(&n));
-        if known { Ok(Self(text)) } else { Err(BadCapability { text }) }
-    }
+/// Whether another container of a name may follow one that has ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// Always.
+    Always,
+    /// Unless it has ended with code 0.
+    OnFailure,
+    /// Never: one start.
+    #[default]
+    Never,
 }
-
-impl From<Capability> for String {
-    fn from(capability: Capability) -> Self {
-        capability.0
-    }
-}
-
-/// The text names no Linux capability.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown capability {text:?}")]
-pub struct BadCapability {
-    text: String,
-}
-
-/// Linux capabilities, capability(7), in the order of their numbers.
-const CAPABILITIES: &[&str] = &[
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];

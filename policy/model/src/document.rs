@@ -9,7 +9,13 @@ use serde::de::DeserializeOwned;
 use crate::Container;
 use crate::DocumentError;
 use crate::GuestConfig;
+use crate::NetworkRules;
 use crate::Policy;
+use crate::ProcMount;
+use crate::Resources;
+use crate::Sandbox;
+use crate::Sha256Digest;
+use crate::Volume;
 
 impl Policy {
     /// The version of the format that this crate reads and writes.
@@ -40,18 +46,26 @@ impl Policy {
     pub fn to_toml(&self) -> String {
         let mut out = String::new();
         line(&mut out, "version", &self.version);
-        if let Some(hostname) = &self.sandbox.hostname {
-            out.push_str("\n[sandbox]\n");
-            line(&mut out, "hostname", hostname);
+        write_sandbox(&mut out, &self.sandbox);
+        for (name, volume) in &self.volumes {
+            let _ = write!(out, "\n[volumes.{name}]\n");
+            write_volume(&mut out, name, volume);
         }
         if self.containers.is_empty() {
             out.push_str("\n[containers]\n");
         }
         for (name, container) in &self.containers {
             let _ = write!(out, "\n[containers.{name}]\n");
-            write_container(&mut out, container);
+            write_container(&mut out, name, container);
         }
         out
+    }
+
+    /// SHA-256 of the canonical form, [`Policy::to_toml`]: equal policies have equal digests, however
+    /// their text was written.
+    #[must_use]
+    pub fn digest(&self) -> Sha256Digest {
+        Sha256Digest::of(self.to_toml().as_bytes())
     }
 }
 
@@ -87,12 +101,64 @@ impl GuestConfig {
             optional(&mut out, "location", registry.location.as_ref());
             line(&mut out, "ca", &registry.ca);
         }
+        for (name, signature) in &self.image_signatures {
+            let _ = write!(out, "\n[image_signatures.{name}]\n");
+            line(&mut out, "key", &signature.key);
+        }
+        if let Some(audit) = &self.audit {
+            out.push_str("\n[audit]\n");
+            line(&mut out, "key", &audit.key);
+        }
         out
     }
 }
 
-fn write_container(out: &mut String, container: &Container) {
+fn write_sandbox(out: &mut String, sandbox: &Sandbox) {
+    let Sandbox { hostname, sysctls, hosts, network } = sandbox;
+    if hostname.is_some() || !sysctls.is_empty() || !hosts.is_empty() {
+        out.push_str("\n[sandbox]\n");
+    }
+    optional(out, "hostname", hostname.as_ref());
+    if !sysctls.is_empty() {
+        line(out, "sysctls", sysctls);
+    }
+    list(out, "hosts", hosts);
+    if network.is_open() {
+        return;
+    }
+    out.push_str("\n[sandbox.network]\n");
+    let NetworkRules { addresses, routes, gateways, dns_servers, dns_searches } = network;
+    optional(out, "addresses", addresses.as_ref());
+    optional(out, "routes", routes.as_ref());
+    optional(out, "gateways", gateways.as_ref());
+    optional(out, "dns_servers", dns_servers.as_ref());
+    optional(out, "dns_searches", dns_searches.as_ref());
+}
+
+fn write_volume(out: &mut String, name: &str, volume: &Volume) {
+    match volume {
+        Volume::EmptyDir { size_limit } => {
+            out.push_str("kind = \"empty-dir\"\n");
+            optional(out, "size_limit", size_limit.as_ref());
+        }
+        Volume::Config { files } => {
+            out.push_str("kind = \"config\"\n");
+            let _ = write!(out, "\n[volumes.{name}.files]\n");
+            for (file, digest) in files {
+                line(out, &quoted_key(file), digest);
+            }
+        }
+        Volume::Untrusted { max_bytes } => {
+            out.push_str("kind = \"untrusted\"\n");
+            line(out, "max_bytes", max_bytes);
+        }
+    }
+}
+
+fn write_container(out: &mut String, name: &str, container: &Container) {
+    line(out, "role", &container.role);
     line(out, "image", &container.image);
+    optional(out, "signature", container.signature.as_ref());
     line(out, "encryption", &container.encryption);
     line(out, "argv", &container.argv);
     line(out, "cwd", &container.cwd);
@@ -102,21 +168,50 @@ fn write_container(out: &mut String, container: &Container) {
     line(out, "terminal", &container.terminal);
     line(out, "stdin", &container.stdin);
     line(out, "logs", &container.logs);
+    line(out, "metrics", &container.metrics);
+    line(out, "termination_message", &container.termination_message);
     line(out, "readonly_rootfs", &container.readonly_rootfs);
     list(out, "mounts", &container.mounts);
+    list(out, "secrets", &container.secrets);
     list(out, "capabilities", &container.capabilities);
     line(out, "no_new_privileges", &container.no_new_privileges);
     line(out, "seccomp", &container.seccomp);
-    optional(out, "memory_limit", container.memory_limit.as_ref());
+    if container.proc_mount != ProcMount::Default {
+        line(out, "proc_mount", &container.proc_mount);
+    }
+    list(out, "rlimits", &container.rlimits);
     list(out, "exec", &container.exec);
     line(out, "signals", &container.signals);
-    line(out, "max_starts", &container.max_starts);
+    line(out, "restart", &container.restart);
+    optional(out, "max_starts", container.max_starts.as_ref());
     if !container.after.is_empty() {
         line(out, "after", &container.after);
     }
+    if !container.after_started.is_empty() {
+        line(out, "after_started", &container.after_started);
+    }
+    write_resources(out, name, &container.resources);
 }
 
-pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, DocumentError> {
+fn write_resources(out: &mut String, name: &str, resources: &Resources) {
+    if resources.is_open() {
+        return;
+    }
+    let _ = write!(out, "\n[containers.{name}.resources]\n");
+    for (key, figure) in [("memory", &resources.memory), ("cpu_millis", &resources.cpu_millis)] {
+        if !figure.is_open() {
+            line(out, key, figure);
+        }
+    }
+    optional(out, "pids", resources.pids.as_ref());
+}
+
+/// A key of TOML as a basic string; the text has no control characters.
+fn quoted_key(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, DocumentError> {
     if bytes.len() > max {
         return Err(DocumentError::TooLarge { size: bytes.len(), max });
     }
@@ -137,7 +232,7 @@ fn syntax(text: &str, error: &toml::de::Error) -> DocumentError {
     DocumentError::Syntax { message: message.replace('\n', " ") }
 }
 
-pub(crate) fn line<T: Serialize>(out: &mut String, key: &str, value: &T) {
+fn line<T: Serialize>(out: &mut String, key: &str, value: &T) {
     let _ = writeln!(out, "{key} = {}", inline(value));
 }
 

@@ -84,12 +84,18 @@ pub enum Problem {
     /// No environment variable can have this name.
     #[error("is no name of an environment variable")]
     NotEnvName,
+    /// No file of a volume can have this name.
+    #[error("is no name of a file: one component, not '.', and no '..' in front")]
+    NotFileName,
     /// The URL is not https.
     #[error("is no https URL of a host and at most a port and a path")]
     NotHttps,
     /// Kubernetes allows no such name.
     #[error("is no name of lower-case letters, digits and '-'")]
     NotName,
+    /// The path is not relative and free of `.`, `..` and doubled slashes.
+    #[error("is no relative path without '.', '..' and doubled slashes")]
+    NotNormalSubPath,
     /// The path is not absolute and free of `.`, `..` and doubled slashes.
     #[error("is no absolute path without '.', '..' and doubled slashes")]
     NotNormalPath,
@@ -99,6 +105,12 @@ pub enum Problem {
     /// The text is no PEM certificate.
     #[error("is not one PEM certificate or more")]
     NotPem,
+    /// The text is no PEM public key.
+    #[error("is not one public key in PEM")]
+    NotPublicKey,
+    /// The host gives the content of the volume, so containers only read it.
+    #[error("must be true, since the host gives the content of this volume")]
+    NotReadonly,
     /// The number is outside its range.
     #[error("is out of range")]
     OutOfRange,
@@ -112,10 +124,10 @@ pub enum Problem {
     #[error("is too long")]
     TooLong,
     /// The field does not go with the others beside it.
-    #[error("does not go with the kind of the mount")]
+    #[error("does not go with the fields beside it")]
     Unfitting,
     /// The name is not declared in this document.
-    #[error("names nothing in this document, or the container itself")]
+    #[error("names nothing in this document, or comes back to itself")]
     Unknown,
     /// This version of the format is not known here.
     #[error("is a version that is not known here")]

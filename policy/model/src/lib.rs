@@ -22,7 +22,7 @@
 //!     no_new_privileges = true
 //!     seccomp = "default"
 //!     signals = [9, 15]
-//!     max_starts = 0
+//!     restart = "always"
 //! "#;
 //! let policy = Policy::parse(text)?;
 //! assert_eq!(Policy::parse(policy.to_toml().as_bytes())?, policy);
@@ -42,41 +42,77 @@
 //!   digest of a guessable secret belongs in them.
 //! - Equal documents are written as equal bytes.
 
+mod capability;
 mod config;
 mod container;
+mod digest;
 mod document;
 mod error;
 mod image_ref;
+mod ip_range;
+mod mount;
 mod pattern;
+mod policy;
+mod process;
+mod resources;
+mod schema;
+mod sysctl;
 mod validate;
 
+pub use capability::BadCapability;
+pub use capability::Capability;
+pub use casemate_kbs_protocol::ResourceUri;
+pub use config::Audit;
 pub use config::Broker;
 pub use config::GuestConfig;
+pub use config::ImageSignature;
 pub use config::Registry;
-pub use container::BadCapability;
-pub use container::Capability;
 pub use container::Container;
 pub use container::Encryption;
-pub use container::EnvHole;
-pub use container::EnvVar;
-pub use container::Exec;
-pub use container::Logs;
-pub use container::Mount;
-pub use container::MountKind;
-pub use container::Policy;
-pub use container::Sandbox;
+pub use container::ProcMount;
+pub use container::Restart;
+pub use container::Role;
 pub use container::Seccomp;
-pub use container::User;
+pub use container::Visibility;
+pub use digest::BadDigest;
+pub use digest::Sha256Digest;
 pub use error::DocumentError;
 pub use error::FieldPath;
 pub use error::Problem;
 pub use image_ref::BadImageRef;
 pub use image_ref::ImageRef;
+pub use ip_range::BadIpRange;
+pub use ip_range::IpRange;
+pub use mount::Mount;
+pub use mount::MountKind;
+pub use mount::SecretFile;
+pub use mount::Volume;
 pub use pattern::BadPattern;
 pub use pattern::Pattern;
+pub use policy::HostAlias;
+pub use policy::NetworkRules;
+pub use policy::Policy;
+pub use policy::Sandbox;
+pub use process::EnvHole;
+pub use process::EnvVar;
+pub use process::Exec;
+pub use process::Purpose;
+pub use process::User;
+pub use resources::BadRlimit;
+pub use resources::Figure;
+pub use resources::Resources;
+pub use resources::Rlimit;
+pub use resources::RlimitKind;
+pub use resources::RlimitValue;
+pub use schema::json_schema;
+pub use sysctl::BadSysctl;
+pub use sysctl::SysctlName;
+pub use validate::is_file_name;
 pub use validate::is_hostname;
 
 /// Name of the policy's entry in the initdata's `[data]` table.
 pub const POLICY_ENTRY: &str = "policy.toml";
 /// Name of the guest configuration's entry in the initdata's `[data]` table.
 pub const CONFIG_ENTRY: &str = "casemate.toml";
+/// Name of the optional entry with rules that narrow the policy.
+pub const RULES_ENTRY: &str = "policy.rego";

@@ -44,7 +44,7 @@ impl Pattern {
     ///
     /// The text is over its cap.
     pub fn literal(text: &str) -> Result<Self, BadPattern> {
-        Self::new(&regex_lite::escape(text))
+        Self::new(&escape(text))
     }
 
     /// The pattern as written.
@@ -103,6 +103,22 @@ pub enum BadPattern {
     TooLong,
 }
 
+/// The text with a backslash before each character that means something outside brackets; the others
+/// are left alone, for whoever reads the policy.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(
+            c,
+            '\\' | '.' | '+' | '*' | '?' | '(' | ')' | '|' | '[' | ']' | '{' | '}' | '^' | '$'
+        ) {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
 /// Longest pattern in bytes.
 const MAX_PATTERN: usize = 1024;
 
@@ -133,6 +149,14 @@ mod tests {
         let pattern = Pattern::literal("a.b-(c)").unwrap();
         assert!(pattern.matches("a.b-(c)"));
         assert!(!pattern.matches("axb-(c)"));
+        assert_eq!(Pattern::literal("web-0 #&~").unwrap().as_str(), "web-0 #&~");
+        for code in (0..=0x7f_u8).chain([0x80, 0xff]) {
+            let text = char::from(code).to_string();
+            let pattern = Pattern::literal(&text).unwrap();
+            let others = (0..=0xff_u8).map(|c| char::from(c).to_string()).filter(|c| *c != text);
+            assert!(pattern.matches(&text), "{text:?}");
+            assert!(!others.into_iter().any(|other| pattern.matches(&other)), "{text:?}");
+        }
     }
 
     #[test]

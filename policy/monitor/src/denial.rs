@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::ProcessRef;
+
 /// A request is denied; the state is as before it.
 ///
 /// # Security
@@ -21,7 +23,8 @@ pub struct Denial {
 }
 
 impl Denial {
-    pub(crate) fn new(rule: Rule, field: impl Into<String>, text: impl Into<String>) -> Self {
+    /// A denial, with the field and what the host sent there; for monitors.
+    pub fn new(rule: Rule, field: impl Into<String>, text: impl Into<String>) -> Self {
         Self { rule, field: field.into(), text: text.into() }
     }
 }
@@ -48,6 +51,10 @@ pub enum Rule {
     Image,
     /// The request is well-formed.
     Invalid,
+    /// The termination message is the host's to read.
+    Message,
+    /// Usage figures and process ids are the host's to read.
+    Metrics,
     /// The mounts are the policy's.
     Mount,
     /// The network values fit the policy.
@@ -58,12 +65,16 @@ pub enum Rule {
     Phase,
     /// Nothing runs after a failure that could not be undone.
     Poisoned,
+    /// Limits stay within the policy's ranges.
+    Resources,
     /// The root's read-only flag is the policy's.
     Rootfs,
     /// The signal is granted.
     Signal,
     /// Terminal and stdin are granted.
     Stdio,
+    /// The content of volumes is the policy's.
+    Volume,
 }
 
 impl Rule {
@@ -78,14 +89,18 @@ impl Rule {
         Self::Id,
         Self::Image,
         Self::Invalid,
+        Self::Message,
+        Self::Metrics,
         Self::Mount,
         Self::Network,
         Self::Order,
         Self::Phase,
         Self::Poisoned,
+        Self::Resources,
         Self::Rootfs,
         Self::Signal,
         Self::Stdio,
+        Self::Volume,
     ];
 
     /// The stable error code that the agent API has for a breach of the rule.
@@ -101,16 +116,25 @@ impl Rule {
             Self::Id => "request.id",
             Self::Image => "policy.image",
             Self::Invalid => "request.invalid",
+            Self::Message => "policy.termination-message",
+            Self::Metrics => "policy.metrics",
             Self::Mount => "policy.mount",
             Self::Network => "policy.network",
             Self::Order => "policy.order",
             Self::Phase => "request.phase",
             Self::Poisoned => "guest.poisoned",
+            Self::Resources => "policy.resources",
             Self::Rootfs => "policy.rootfs",
             Self::Signal => "policy.signal",
             Self::Stdio => "policy.stdio",
+            Self::Volume => "policy.volume",
         }
     }
+}
+
+/// The field of a request that names a process.
+pub(crate) fn process_field(process: &ProcessRef) -> &'static str {
+    if process.exec_id.is_some() { "exec_id" } else { "container_id" }
 }
 
 /// The host's own text, quoted, escaped and shortened.

@@ -8,13 +8,14 @@
 //! # How a request passes
 //!
 //! A request that changes state gives a grant and a [`Pending`]: the monitor has reserved the change,
-//! and whoever carries it out says how that went with [`Monitor::commit`], [`Monitor::rollback`] (the
-//! state is as before the request) or, when the undoing itself failed, [`Monitor::poison`]. A `Pending`
-//! that is lost keeps its object reserved for good, so that forgetting fails closed.
+//! and whoever carries it out says how that went with [`ReferenceMonitor::commit`],
+//! [`ReferenceMonitor::rollback`] (the state is as before the request) or, when the undoing itself
+//! failed, [`ReferenceMonitor::poison`]. A `Pending` that is lost keeps its object reserved for good, so
+//! that forgetting fails closed.
 //!
 //! ```
 //! use casemate_policy::Policy;
-//! use casemate_policy_monitor::{CreateRequest, Monitor, ProcessRef};
+//! use casemate_policy_monitor::{CreateRequest, Monitor, ProcessRef, ReferenceMonitor};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let policy = Policy::parse(br#"
@@ -29,7 +30,6 @@
 //!     no_new_privileges = true
 //!     seccomp = "default"
 //!     signals = [15]
-//!     max_starts = 1
 //! "#)?;
 //! let mut monitor = Monitor::new(policy)?;
 //! let request = CreateRequest {
@@ -59,19 +59,30 @@
 //! - A denial shows what the host itself sent and where in request or policy the difference lies; never
 //!   what the policy expects there (A28).
 
-mod compare;
 mod denial;
+mod grant;
+mod guard;
 mod monitor;
+mod reference;
 mod request;
+mod state;
 
 pub use denial::Denial;
 pub use denial::Rule;
+pub use grant::Change;
+pub use grant::ContainerLimits;
+pub use grant::Grant;
+pub use grant::Pending;
+pub use grant::Stdio;
 pub use monitor::Monitor;
-pub use monitor::Pending;
+pub use reference::ReferenceMonitor;
 pub use request::CreateRequest;
 pub use request::ExecRequest;
-pub use request::Grant;
+pub use request::FileRequest;
 pub use request::MountRequest;
+pub use request::MountWish;
 pub use request::NetworkRequest;
 pub use request::ProcessRef;
-pub use request::Stdio;
+pub use request::PutVolumeRequest;
+pub use request::RouteRequest;
+pub use request::UpdateRequest;

@@ -1,13 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the monitor is asked and what it grants.
+//! What the monitor is asked.
 
-use casemate_policy::MountKind;
+use std::net::IpAddr;
 
-/// The host gives the pod's network to the guest. Addresses and routes are not the policy's matter.
+use casemate_policy::IpRange;
+use casemate_policy::Sha256Digest;
+
+/// The host gives the pod's network to the guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkRequest {
     /// The pod's hostname.
     pub hostname: String,
+    /// The network of each address of an interface, [`IpRange::of`] its address and prefix.
+    pub addresses: Vec<IpRange>,
+    /// Routes.
+    pub routes: Vec<RouteRequest>,
+    /// Name servers.
+    pub dns_servers: Vec<IpAddr>,
+    /// Search domains.
+    pub dns_searches: Vec<String>,
+}
+
+/// One route of the pod's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteRequest {
+    /// Where to.
+    pub destination: IpRange,
+    /// Next hop; `None` = on the link.
+    pub gateway: Option<IpAddr>,
 }
 
 /// The host asks for a container.
@@ -44,10 +64,29 @@ pub struct CreateRequest {
 pub struct MountRequest {
     /// Path in the container.
     pub destination: String,
-    /// What kubelet wants there; `None` for kinds that no policy grants (claims, host paths, …).
-    pub kind: Option<MountKind>,
+    /// What kubelet wants there; `None` for what no policy grants (claims, host paths, …).
+    pub kind: Option<MountWish>,
     /// Whether it is read-only.
     pub readonly: bool,
+}
+
+/// What kubelet wants at a mount's destination. What lies there in the end is the policy's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MountWish {
+    /// `/etc/hosts`.
+    Hosts,
+    /// `/etc/hostname`.
+    Hostname,
+    /// `/etc/resolv.conf`.
+    ResolvConf,
+    /// The termination message.
+    TerminationLog,
+    /// `/dev/shm`.
+    Shm,
+    /// A volume that is empty at first.
+    EmptyDir,
+    /// A volume with content that the host gives: ConfigMap, downward API, projected.
+    Content,
 }
 
 /// The host asks for a process in a running container.
@@ -73,6 +112,39 @@ pub struct ExecRequest {
     pub stderr: bool,
 }
 
+/// The host changes limits of a container. A figure that is absent stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpdateRequest {
+    /// The container.
+    pub container_id: String,
+    /// Bytes of memory.
+    pub memory_limit: Option<u64>,
+    /// Thousandths of a CPU.
+    pub cpu_millis: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+}
+
+/// The host gives a revision of a volume's content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PutVolumeRequest {
+    /// The volume in the policy.
+    pub volume: String,
+    /// All files of the revision.
+    pub files: Vec<FileRequest>,
+}
+
+/// One file of a volume. Digest and size are the guest's own, of the bytes that came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRequest {
+    /// Name in the volume.
+    pub name: String,
+    /// Digest of the content.
+    pub sha256: Sha256Digest,
+    /// Bytes of the content.
+    pub size: u64,
+}
+
 /// A process of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessRef {
@@ -94,29 +166,4 @@ impl ProcessRef {
     pub fn exec(container_id: &str, exec_id: &str) -> Self {
         Self { container_id: container_id.to_owned(), exec_id: Some(exec_id.to_owned()) }
     }
-}
-
-/// What a new process gets. All the rest stands in the policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
-    /// Name of the container in the policy.
-    pub container: String,
-    /// The environment as `NAME=value`: the policy's variables in the policy's order, then the holes
-    /// that the host filled.
-    pub env: Vec<String>,
-    /// The streams that the host gets.
-    pub stdio: Stdio,
-}
-
-/// The streams of a process that the host gets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stdio {
-    /// A terminal stands behind the streams.
-    pub terminal: bool,
-    /// The host writes to stdin.
-    pub stdin: bool,
-    /// The host reads stdout. Otherwise the guest discards it.
-    pub stdout: bool,
-    /// The host reads stderr. Otherwise the guest discards it.
-    pub stderr: bool,
 }

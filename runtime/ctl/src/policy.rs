@@ -84,7 +84,7 @@ fn guest_config(args: &GenerateArgs) -> Result<GuestConfig, Failure> {
     }
     let broker =
         Broker { url: args.broker_url.clone(), ca: file::read_text(&args.broker_ca, MAX_CA)? };
-    let config = GuestConfig { version: GuestConfig::VERSION, broker, registries };
+    let config = GuestConfig::new(broker, registries);
     config.validate().map_err(|error| Failure::new("config.invalid", chain(&error), next))?;
     Ok(config)
 }

@@ -138,7 +138,7 @@ pub(crate) fn spec(id: ContainerId, argv: &[&str], changes: Value) -> anyhow::Re
         "no_new_privileges": true,
         "seccomp": "default",
         "signals": [9, 15],
-        "max_starts": 0,
+        "restart": "always",
     });
     let (Value::Object(fields), Value::Object(changes)) = (&mut container, changes) else {
         bail!("changes are no object")

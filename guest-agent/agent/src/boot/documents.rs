@@ -61,7 +61,6 @@ pub(crate) mod tests {
         no_new_privileges = true
         seccomp = "default"
         signals = [15]
-        max_starts = 1
     "#;
     pub(crate) const CONFIG: &str = r#"
         version = 1

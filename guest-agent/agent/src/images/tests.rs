@@ -49,7 +49,6 @@ fn policy(encryptions: &[&str]) -> Policy {
             no_new_privileges = true
             seccomp = "default"
             signals = [15]
-            max_starts = 1
             "#
         ));
     }

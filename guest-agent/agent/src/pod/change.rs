@@ -18,14 +18,15 @@ use casemate_containers::Exit;
 use casemate_containers::Limits;
 use casemate_containers::StdioRequest;
 use casemate_containers::WindowSize;
-use casemate_policy_monitor::NetworkRequest;
 use casemate_policy_monitor::Pending;
+use casemate_policy_monitor::ReferenceMonitor;
 use casemate_policy_monitor::Stdio as Granted;
 
 use super::Pod;
 use super::judge::create_request;
 use super::judge::denied;
 use super::judge::exec_request;
+use super::judge::network_request;
 use super::judge::process_ref;
 use super::process;
 use super::process::Process;
@@ -38,8 +39,7 @@ impl Pod {
     pub(crate) async fn set_network(self: Arc<Self>, network: Network) -> Result<(), ApiError> {
         // Another such request may have been before this one in the queue.
         crate::class::admit("SetNetwork", &self.phase())?;
-        let request = NetworkRequest { hostname: network.hostname.as_str().to_owned() };
-        let pending = self.monitor().network(&request).map_err(denied)?;
+        let pending = self.monitor().network(&network_request(&network)?).map_err(denied)?;
         if let Err(error) = self.parts.network.apply(&network).await {
             // E14: a network that is half set is never set again; the VM is of no more use.
             self.monitor().poison();
@@ -104,7 +104,11 @@ impl Pod {
         };
         let process = ProcessId::new(create.id.clone(), None);
         self.stdio.register(&process, grant.stdio);
-        let limits = Limits { memory_bytes: container.memory_limit, ..Limits::default() };
+        let resources = &container.resources;
+        let limits = Limits {
+            memory_bytes: resources.memory.limit,
+            pids: resources.pids.and_then(|pids| u32::try_from(pids).ok()),
+        };
         let spec = CreateSpec {
             id: id.clone(),
             container,

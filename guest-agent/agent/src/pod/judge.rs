@@ -4,16 +4,21 @@
 use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
 use casemate_agent_api::request;
+use casemate_agent_api::request::Cidr;
 use casemate_agent_api::request::CreateContainer;
 use casemate_agent_api::request::EnvEntry;
 use casemate_agent_api::request::Exec;
+use casemate_agent_api::request::Network;
 use casemate_agent_api::request::ProcessId;
-use casemate_policy::MountKind;
+use casemate_policy::IpRange;
 use casemate_policy_monitor::CreateRequest;
 use casemate_policy_monitor::Denial;
 use casemate_policy_monitor::ExecRequest;
 use casemate_policy_monitor::MountRequest;
+use casemate_policy_monitor::MountWish;
+use casemate_policy_monitor::NetworkRequest;
 use casemate_policy_monitor::ProcessRef;
+use casemate_policy_monitor::RouteRequest;
 
 /// A denial as the host sees it.
 pub(super) fn denied(denial: Denial) -> ApiError {
@@ -28,6 +33,24 @@ pub(super) fn process_ref(id: &ProcessId) -> ProcessRef {
         container_id: id.container().as_str().to_owned(),
         exec_id: id.exec().map(|exec| exec.as_str().to_owned()),
     }
+}
+
+pub(super) fn network_request(network: &Network) -> Result<NetworkRequest, ApiError> {
+    let range = |cidr: Cidr| {
+        IpRange::of(cidr.address(), cidr.prefix())
+            .map_err(|error| ApiError::new(Code::RequestInvalid, error))
+    };
+    let addresses = network.interfaces.iter().flat_map(|interface| &interface.addresses);
+    let routes = network.routes.iter().map(|route| {
+        Ok(RouteRequest { destination: range(route.destination)?, gateway: route.gateway })
+    });
+    Ok(NetworkRequest {
+        hostname: network.hostname.as_str().to_owned(),
+        addresses: addresses.map(|address| range(*address)).collect::<Result<_, _>>()?,
+        routes: routes.collect::<Result<_, ApiError>>()?,
+        dns_servers: network.dns.servers().to_vec(),
+        dns_searches: network.dns.searches().to_vec(),
+    })
 }
 
 pub(super) fn create_request(create: &CreateContainer) -> CreateRequest {
@@ -70,12 +93,12 @@ fn mount(mount: &request::Mount) -> MountRequest {
     MountRequest {
         destination: mount.destination.clone(),
         kind: match mount.kind {
-            request::MountKind::Hosts => Some(MountKind::Hosts),
-            request::MountKind::Hostname => Some(MountKind::Hostname),
-            request::MountKind::ResolvConf => Some(MountKind::ResolvConf),
-            request::MountKind::TerminationLog => Some(MountKind::TerminationLog),
-            request::MountKind::Shm => Some(MountKind::Shm),
-            request::MountKind::EmptyDir => Some(MountKind::EmptyDir),
+            request::MountKind::Hosts => Some(MountWish::Hosts),
+            request::MountKind::Hostname => Some(MountWish::Hostname),
+            request::MountKind::ResolvConf => Some(MountWish::ResolvConf),
+            request::MountKind::TerminationLog => Some(MountWish::TerminationLog),
+            request::MountKind::Shm => Some(MountWish::Shm),
+            request::MountKind::EmptyDir => Some(MountWish::EmptyDir),
             // B11, B13: nothing of the node is ever granted.
             request::MountKind::Volume => None,
         },

@@ -72,7 +72,7 @@ fn bind(mount: &PolicyMount, sources: &[Source]) -> Result<Mount, SpecError> {
         .ok_or_else(|| SpecError::Source { destination: mount.destination.clone() })?;
     // B2: the options are the guest's; the policy chooses only between read-only and not.
     let mut options = vec!["bind", "rprivate", "nosuid", "nodev"];
-    if !matches!(mount.kind, MountKind::EmptyDir) {
+    if !matches!(mount.kind, MountKind::Volume) {
         options.push("noexec");
     }
     options.push(if mount.readonly { "ro" } else { "rw" });

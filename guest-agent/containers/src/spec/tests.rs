@@ -22,7 +22,7 @@ fn create(changes: Value) -> CreateSpec {
         "no_new_privileges": true,
         "seccomp": "default",
         "signals": [15],
-        "max_starts": 1,
+        "restart": "never",
     });
     let Value::Object(changes) = changes else { panic!("no object") };
     container.as_object_mut().unwrap().extend(changes);
@@ -185,7 +185,7 @@ fn namespaces_are_new_but_network_and_ipc() {
 fn mount_options_are_the_guests() {
     let spec = json_of(json!({ "mounts": [
         { "destination": "/etc/hosts", "kind": "hosts", "readonly": true },
-        { "destination": "/cache", "kind": "empty-dir", "volume": "cache" },
+        { "destination": "/cache", "kind": "volume", "volume": "cache" },
         { "destination": "/dev/shm", "kind": "shm" },
     ] }));
     let mounts: BTreeMap<&str, &Value> = spec["mounts"]

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Requests for containers: the honest one passes, every other is denied for its reason.
 
-use casemate_policy::MountKind;
 use casemate_policy_monitor::CreateRequest;
 use casemate_policy_monitor::MountRequest;
+use casemate_policy_monitor::MountWish;
+use casemate_policy_monitor::ReferenceMonitor;
 use casemate_policy_monitor::Rule;
 use casemate_policy_monitor::Stdio;
 use proptest::prelude::*;
@@ -35,7 +36,7 @@ fn allows_what_is_inert() {
         ("an optional hole may stay open", |r| r.env.retain(|e| !e.starts_with("DB_"))),
         ("mounts are told apart by destination", |r| r.mounts.reverse()),
         ("the guest makes the standard files anyway", |r| {
-            r.mounts.retain(|m| m.kind == Some(MountKind::EmptyDir))
+            r.mounts.retain(|m| m.kind == Some(MountWish::EmptyDir))
         }),
         ("the guest's own flag counts for standard files", |r| r.mounts[0].readonly = false),
         ("slashes at the end name the same place", |r| r.cwd.push('/')),
@@ -177,14 +178,14 @@ fn denies_other_mounts() {
         readonly: false,
     };
     for destination in ["/", "/proc", "/etc/ssl", "/bin/sh", "/srv2", "cache", "/cache/x", ""] {
-        let mount = extra(destination, Some(MountKind::EmptyDir));
+        let mount = extra(destination, Some(MountWish::EmptyDir));
         check(Rule::Mount, "mounts[3]", |r| r.mounts.push(mount));
     }
     check(Rule::Mount, "mounts[3]", |r| r.mounts.push(extra("/data", None)));
     check(Rule::Mount, "mounts[3]", |r| r.mounts.push(r.mounts[1].clone()));
-    check(Rule::Mount, "mounts[3]", |r| r.mounts.push(extra("/cache/", Some(MountKind::EmptyDir))));
+    check(Rule::Mount, "mounts[3]", |r| r.mounts.push(extra("/cache/", Some(MountWish::EmptyDir))));
     check(Rule::Mount, "mounts[1]", |r| r.mounts[1].kind = None);
-    check(Rule::Mount, "mounts[1]", |r| r.mounts[1].kind = Some(MountKind::Shm));
+    check(Rule::Mount, "mounts[1]", |r| r.mounts[1].kind = Some(MountWish::Shm));
     check(Rule::Mount, "mounts[1]", |r| r.mounts[1].readonly = true);
     check(Rule::Mount, "mounts[0]", |r| r.mounts[0].kind = None);
     check(Rule::Mount, "containers.web.mounts[0]", |r| drop(r.mounts.remove(1)));
@@ -212,7 +213,7 @@ fn mutation() -> impl Strategy<Value = CreateRequest> {
                 11 => request.readonly_rootfs = false,
                 12 => request.mounts[index.index(3)].destination = text,
                 _ => {
-                    let kind = if flag { None } else { Some(MountKind::Hostname) };
+                    let kind = if flag { None } else { Some(MountWish::Hostname) };
                     request.mounts[index.index(3)].kind = kind;
                 }
             }

@@ -5,6 +5,7 @@ use casemate_policy::Policy;
 use casemate_policy_monitor::Monitor;
 use casemate_policy_monitor::NetworkRequest;
 use casemate_policy_monitor::ProcessRef;
+use casemate_policy_monitor::ReferenceMonitor;
 use casemate_policy_monitor::Rule;
 
 use crate::support::denied;
@@ -190,7 +191,7 @@ fn exec_streams_are_granted_per_command() {
     denied(&mut monitor, Rule::Stdio, "stdin", |m| m.exec(&request));
     let mut request = probe("e1");
     request.terminal = true;
-    denied(&mut monitor, Rule::Stdio, "stdin", |m| m.exec(&request));
+    denied(&mut monitor, Rule::Stdio, "terminal", |m| m.exec(&request));
     // Less than granted is fine.
     let mut request = probe("e1");
     request.argv = vec!["/bin/sh".into()];
@@ -314,7 +315,7 @@ fn poison_stops_every_change() {
     denied(&mut monitor, Rule::Poisoned, field, |m| m.start(&process));
     denied(&mut monitor, Rule::Poisoned, field, |m| m.signal(&process, 9, false));
     denied(&mut monitor, Rule::Poisoned, field, |m| m.delete(&process));
-    let network = NetworkRequest { hostname: "pod-0".into() };
+    let network = NetworkRequest { hostname: "pod-0".into(), ..NetworkRequest::default() };
     denied(&mut monitor, Rule::Poisoned, field, |m| m.network(&network));
     monitor.observe(&process).unwrap();
 }
@@ -322,7 +323,7 @@ fn poison_stops_every_change() {
 #[test]
 fn the_network_is_set_once() {
     let mut monitor = fresh();
-    let request = NetworkRequest { hostname: "pod-0".into() };
+    let request = NetworkRequest { hostname: "pod-0".into(), ..NetworkRequest::default() };
     let pending = monitor.network(&request).unwrap();
     denied(&mut monitor, Rule::Phase, "network", |m| m.network(&request));
     monitor.rollback(pending);
@@ -337,13 +338,14 @@ fn the_hostname_fits() {
     for hostname in
         ["pod-1", "a\nb", "a\n127.0.0.1 evil", "localhost", "localhost.x", "", "a b", "-a"]
     {
-        let request = NetworkRequest { hostname: hostname.into() };
+        let request = NetworkRequest { hostname: hostname.into(), ..NetworkRequest::default() };
         denied(&mut fresh(), Rule::Network, "hostname", |m| m.network(&request));
     }
     let mut open = Monitor::new(Policy::parse(b"version = 1\ncontainers = {}").unwrap()).unwrap();
-    let request = NetworkRequest { hostname: "a".repeat(300) };
+    let request = NetworkRequest { hostname: "a".repeat(300), ..NetworkRequest::default() };
     denied(&mut open, Rule::Network, "hostname", |m| m.network(&request));
-    let request = NetworkRequest { hostname: "web-7d4b.team.svc".into() };
+    let request =
+        NetworkRequest { hostname: "web-7d4b.team.svc".into(), ..NetworkRequest::default() };
     assert!(open.network(&request).is_ok());
 }
 

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A policy, honest requests that fit it, and how to expect a denial.
 
-use casemate_policy::MountKind;
 use casemate_policy::Policy;
 use casemate_policy_monitor::CreateRequest;
 use casemate_policy_monitor::Denial;
 use casemate_policy_monitor::ExecRequest;
 use casemate_policy_monitor::Monitor;
 use casemate_policy_monitor::MountRequest;
+use casemate_policy_monitor::MountWish;
 use casemate_policy_monitor::ProcessRef;
+use casemate_policy_monitor::ReferenceMonitor;
 use casemate_policy_monitor::Rule;
 
 pub(crate) const DIGEST: &str =
@@ -20,7 +21,11 @@ version = 1
 [sandbox]
 hostname = "pod-0"
 
+[volumes.cache]
+kind = "empty-dir"
+
 [containers.init]
+role = "init"
 image = "registry.example/init@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 encryption = "optional"
 argv = ["/bin/init"]
@@ -30,6 +35,7 @@ logs = "none"
 no_new_privileges = false
 seccomp = "default"
 signals = [9]
+restart = "on-failure"
 max_starts = 2
 
 [containers.web]
@@ -50,7 +56,7 @@ stdin = true
 logs = "host-visible"
 readonly_rootfs = true
 mounts = [
-    { destination = "/cache", kind = "empty-dir", volume = "cache" },
+    { destination = "/cache", kind = "volume", volume = "cache" },
     { destination = "/dev/shm", kind = "shm" },
     { destination = "/etc/hosts", kind = "hosts", readonly = true },
 ]
@@ -61,7 +67,7 @@ exec = [
     { argv = ["/bin/sh"], terminal = true, stdin = true },
 ]
 signals = [9, 15]
-max_starts = 0
+restart = "always"
 after = ["init"]
 "#;
 
@@ -129,9 +135,9 @@ pub(crate) fn web(id: &str) -> CreateRequest {
         stdout: true,
         stderr: false,
         mounts: vec![
-            mount("/etc/hosts", MountKind::Hosts, true),
-            mount("/cache", MountKind::EmptyDir, false),
-            mount("/dev/shm", MountKind::Shm, false),
+            mount("/etc/hosts", MountWish::Hosts, true),
+            mount("/cache", MountWish::EmptyDir, false),
+            mount("/dev/shm", MountWish::Shm, false),
         ],
         readonly_rootfs: true,
     }

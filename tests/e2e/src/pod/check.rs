@@ -122,14 +122,11 @@ fn any_image() -> Image {
 }
 
 fn any_config() -> GuestConfig {
-    GuestConfig {
-        version: GuestConfig::VERSION,
-        broker: Broker {
-            url: "https://broker.invalid".to_owned(),
-            ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
-        },
-        registries: Vec::new(),
-    }
+    let broker = Broker {
+        url: "https://broker.invalid".to_owned(),
+        ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
+    };
+    GuestConfig::new(broker, Vec::new())
 }
 
 /// As many as launch digests are predicted for.

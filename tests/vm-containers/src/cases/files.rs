@@ -48,7 +48,7 @@ pub(super) async fn mounts_are_the_policys(h: &Harness) -> anyhow::Result<()> {
 pub(super) async fn volumes_are_shared_by_name(h: &Harness) -> anyhow::Result<()> {
     let volume = |destination: &str, name: &str, readonly: bool| {
         json!({ "mounts": [{
-            "destination": destination, "kind": "empty-dir", "volume": name, "readonly": readonly
+            "destination": destination, "kind": "volume", "volume": name, "readonly": readonly
         }] })
     };
     let user = |mut changes: Value| -> anyhow::Result<Value> {
