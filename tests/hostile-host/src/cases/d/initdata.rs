@@ -23,7 +23,7 @@ use crate::Outcome;
 use crate::Verdict;
 
 const COMPARE: Guard =
-    Guard { function: "casemate_agent::boot::self_check::check_binding", sabotage: "Ok(())" };
+    Guard { function: "casemate_agent::boot::self_check::compare", sabotage: "Ok(())" };
 
 pub(super) static D15: Case = Case {
     id: "D15",
