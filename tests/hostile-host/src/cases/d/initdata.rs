@@ -41,7 +41,18 @@ pub(super) static D16: Case = Case {
     run: |_| Box::pin(async { mutate() }),
 };
 
-const POLICY: &str = "version = 1\n";
+const POLICY: &str = r#"version = 1
+[containers.web]
+image = "registry.example/web@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+encryption = "required"
+argv = ["/bin/web"]
+cwd = "/"
+user = { uid = 1000, gid = 1000 }
+logs = "none"
+no_new_privileges = true
+seccomp = "default"
+signals = [15]
+"#;
 const CONFIG: &str = r#"version = 1
 [broker]
 url = "https://broker.example:8443"

@@ -28,6 +28,7 @@ use casemate_vmm::VcpuCount;
 use casemate_vmm::VmConfig;
 use casemate_vmm::VmName;
 use casemate_vmm::Vmm as _;
+use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use ttrpc::r#async::TtrpcContext;
@@ -161,12 +162,14 @@ async fn lie_to_shim() -> Verdict {
     ensure!(text.len() < 8192 && !text.contains("etc/passwd"), "status.json holds {text}");
 
     // Bytes that are no frames, or frames that claim gigabytes, end the connection and no more.
-    for bytes in [vec![0xff; 4 << 20], lying_frame()] {
+    for lie in [lying_frame, rubbish] {
         let (host, mut port) = UnixStream::pair()?;
         let (connection, _, driver) = mux::connect(host, Role::Host);
         tokio::spawn(driver);
+        let mut preface = [0; 20];
+        port.read_exact(&mut preface).await?;
         // The host may hang up before it has read all of it.
-        let _ = port.write_all(&bytes).await;
+        let _ = port.write_all(&lie(preface)).await;
         let ended = tokio::time::timeout(Duration::from_secs(20), connection.ended()).await;
         harmless(&ended.context("a connection of rubbish goes on")?.to_string())?;
     }
@@ -176,11 +179,17 @@ async fn lie_to_shim() -> Verdict {
     ))
 }
 
-/// A right preface, then a frame of 4 GiB.
-fn lying_frame() -> Vec<u8> {
-    let preface = [&b"CASEMUX\n"[..], &1_u16.to_le_bytes(), &[2, 0], &[0; 8]].concat();
-    let frame = [&[2, 0, 0, 0][..], &1_u32.to_le_bytes(), &u32::MAX.to_le_bytes()].concat();
-    [preface, frame, vec![0; 1 << 20]].concat()
+/// The host's preface as a guest repeats it, then a frame of 4 GiB.
+fn lying_frame(mut preface: [u8; 20]) -> Vec<u8> {
+    preface[10] = 2;
+    let tag = [preface[12], preface[13]];
+    let frame = [&[2, 0][..], &tag, &1_u32.to_le_bytes(), &u32::MAX.to_le_bytes()].concat();
+    [&preface[..], &frame, &[0; 4096]].concat()
+}
+
+/// No preface, as far as a host looks for one, and further.
+fn rubbish(_: [u8; 20]) -> Vec<u8> {
+    vec![0xff; 8 << 20]
 }
 
 async fn take_tee_away() -> Verdict {
