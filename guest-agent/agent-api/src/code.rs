@@ -132,12 +132,16 @@ codes! {
     ImageDecrypt = "image.decrypt", next: "check that the broker holds the key that the image was encrypted with";
     /// The policy demands an encrypted image and this one is not.
     ImageNotEncrypted = "image.not-encrypted", next: "push the encrypted image, or generate the policy for the plain one";
+    /// A volume that the container mounts has no content yet, or content that the node cannot send.
+    VolumeContent = "volume.content", next: "check the volume's ConfigMap, Secret or projection: at most 1 MiB in 1024 files without folders";
     /// The guest has no room left.
     GuestFull = "guest.full", next: "give the pod more memory";
     /// An earlier failure in the guest could not be undone.
     GuestPoisoned = "guest.poisoned", next: "delete the pod and create it again";
     /// The guest's clock is before its image was made and cannot be set.
     GuestClock = "guest.clock", next: "set the node's clock; if it is right, treat the node as hostile or broken";
+    /// The guest's kernel does not take a sysctl of the policy.
+    GuestSysctl = "guest.sysctl", next: "remove the sysctl from the pod, or use a guest image whose kernel has it";
     /// The guest has a device that it does not use and cannot turn off.
     GuestDevice = "guest.device", next: "look at the VMM's command line on the node: only the shim may add devices";
     /// The image pull goes on; ask again.

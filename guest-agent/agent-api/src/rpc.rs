@@ -27,8 +27,17 @@ const BACKLOG: usize = 4;
 ///
 /// [`OpenError`] when the connection takes no further stream.
 pub fn client(connection: &Handle) -> Result<AgentClient, OpenError> {
+    raw_client(connection).map(AgentClient::new)
+}
+
+/// A client that sends any message under any name; for tests of the guest.
+///
+/// # Errors
+///
+/// [`OpenError`] when the connection takes no further stream.
+pub fn raw_client(connection: &Handle) -> Result<Client, OpenError> {
     let stream = connection.open(StreamKind::Rpc)?;
-    Ok(AgentClient::new(Client::new(Socket::new(stream))))
+    Ok(Client::new(Socket::new(stream)))
 }
 
 /// The guest's server of the agent API: it outlives connections.

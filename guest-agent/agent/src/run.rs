@@ -98,8 +98,10 @@ async fn start(
     let containers = casemate_containers::Runtime::new(RuntimeConfig::default())
         .await
         .map_err(|error| internal(&error))?;
+    let sysctls = launch.policy.sandbox.sysctls.clone();
     let parts = Parts {
-        network: Arc::new(GuestNetwork::new(resolver)),
+        network: Arc::new(GuestNetwork::new(resolver, sysctls)),
+        secrets: Arc::clone(&broker) as _,
         attest: broker,
         images: Arc::new(images),
         containers: Arc::new(GuestContainers(containers)),

@@ -15,12 +15,17 @@ use casemate_agent_api::request::CreateContainer;
 use casemate_agent_api::request::Exec;
 use casemate_agent_api::request::Network;
 use casemate_agent_api::request::ProcessId;
+use casemate_agent_api::request::PutVolume;
 use casemate_agent_api::request::RequestError;
 use casemate_agent_api::request::ResizePty;
 use casemate_agent_api::request::Signal;
+use casemate_agent_api::request::Update;
 use casemate_agent_api::service::Agent;
 use casemate_containers::Exit;
 use casemate_policy::Policy;
+use casemate_policy::Sha256Digest;
+use casemate_policy_monitor::Monitor;
+use casemate_policy_monitor::ReferenceMonitor;
 use tokio::sync::Semaphore;
 use tokio::sync::SemaphorePermit;
 use ttrpc::r#async::TtrpcContext;
@@ -62,16 +67,34 @@ impl Guest {
         Self::with_timeline(policy, parts, Arc::default())
     }
 
+    /// A guest in phase "bound" that asks `monitor` about every request.
+    #[must_use]
+    pub fn with_monitor(monitor: Box<dyn ReferenceMonitor>, parts: Parts) -> Self {
+        Self::assemble(monitor, parts, Arc::default())
+    }
+
     pub(crate) fn with_timeline(
         policy: Policy,
         parts: Parts,
         timeline: Arc<Timeline>,
     ) -> Result<Self, ApiError> {
-        Ok(Self {
-            pod: Pod::new(policy, parts, timeline)?,
+        let invalid = |error| ApiError::new(Code::InitdataInvalid, error);
+        let monitor = Box::new(Monitor::new(policy).map_err(invalid)?);
+        Ok(Self::assemble(monitor, parts, timeline))
+    }
+
+    fn assemble(monitor: Box<dyn ReferenceMonitor>, parts: Parts, timeline: Arc<Timeline>) -> Self {
+        Self {
+            pod: Pod::new(monitor, parts, timeline),
             queue: Queue::start(),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
-        })
+        }
+    }
+
+    /// Digest of the monitor's state: the same again exactly if the state is.
+    #[must_use]
+    pub fn fingerprint(&self) -> Sha256Digest {
+        self.pod.fingerprint()
     }
 
     pub(crate) fn stdio(&self) -> &StdioHub {
@@ -150,8 +173,11 @@ impl Agent for Guest {
         // The queue is free while the image comes; a denial does not wait for it.
         let check = Arc::clone(&self.pod).check_create(Arc::clone(&create));
         self.queue.run(check).await.map_err(rpc)?;
-        let rootfs = self.pod.images.rootfs(create.name.as_str()).await.map_err(rpc)?;
-        self.queue.run(Arc::clone(&self.pod).create(create, rootfs)).await.map_err(rpc)?;
+        let name = create.name.as_str();
+        let rootfs = self.pod.images.rootfs(name).await.map_err(rpc)?;
+        let secrets = self.pod.secrets(name).await.map_err(rpc)?;
+        let create = Arc::clone(&self.pod).create(create, rootfs, secrets);
+        self.queue.run(create).await.map_err(rpc)?;
         Ok(proto::Empty::new())
     }
 
@@ -289,6 +315,39 @@ impl Agent for Guest {
             pids_limit: stats.pids_limit,
             ..Default::default()
         })
+    }
+
+    async fn termination_message(
+        &self,
+        _: &TtrpcContext,
+        request: proto::ContainerRef,
+    ) -> ttrpc::Result<proto::TerminationMessageReply> {
+        let _call = self.admit("TerminationMessage").map_err(rpc)?;
+        let id = ContainerId::try_from(request).map_err(malformed)?;
+        let message = self.pod.termination_message(&id).map_err(rpc)?;
+        Ok(proto::TerminationMessageReply { message, ..Default::default() })
+    }
+
+    async fn update(
+        &self,
+        _: &TtrpcContext,
+        request: proto::UpdateRequest,
+    ) -> ttrpc::Result<proto::Empty> {
+        let _call = self.admit("Update").map_err(rpc)?;
+        let update = Update::try_from(request).map_err(malformed)?;
+        self.queue.run(Arc::clone(&self.pod).update(update)).await.map_err(rpc)?;
+        Ok(proto::Empty::new())
+    }
+
+    async fn put_volume(
+        &self,
+        _: &TtrpcContext,
+        request: proto::PutVolumeRequest,
+    ) -> ttrpc::Result<proto::Empty> {
+        let _call = self.admit("PutVolume").map_err(rpc)?;
+        let put = PutVolume::try_from(request).map_err(malformed)?;
+        self.queue.run(Arc::clone(&self.pod).put_volume(put)).await.map_err(rpc)?;
+        Ok(proto::Empty::new())
     }
 
     async fn next_event(

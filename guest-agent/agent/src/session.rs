@@ -25,10 +25,12 @@ use casemate_kbs_client::ClientError;
 use casemate_kbs_client::Endpoint;
 use casemate_kbs_client::Session;
 use casemate_kbs_protocol::ResourceUri;
+use casemate_kbs_protocol::Secret;
 use casemate_policy::Encryption;
 use casemate_policy::ImageRef;
 
 use crate::backend::Attest;
+use crate::backend::FetchSecrets;
 use crate::backend::PullFailure;
 use crate::backend::PullImages;
 use crate::backend::PullProgress;
@@ -113,6 +115,14 @@ impl KeySource for Broker {
         let secret = self.session.resource(&uri).await;
         let secret = secret.map_err(|e| unavailable(e.code(), &chain(&e)))?;
         Kek::try_from(secret.expose()).map_err(|e| unavailable(Code::ResourceMissing, &e))
+    }
+}
+
+#[async_trait]
+impl FetchSecrets for Broker {
+    async fn fetch(&self, resource: &ResourceUri) -> Result<Secret, ApiError> {
+        let secret = self.session.resource(resource).await;
+        secret.map_err(|error| ApiError::new(error.code(), chain(&error)))
     }
 }
 

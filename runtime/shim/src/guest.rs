@@ -280,6 +280,46 @@ impl Guest {
             .await
     }
 
+    /// Gives a volume its content.
+    ///
+    /// # Errors
+    ///
+    /// The guest's.
+    pub async fn put_volume(&self, request: &proto::PutVolumeRequest) -> Result<(), ApiError> {
+        self.call(self.deadline, async |client, context| client.put_volume(context, request).await)
+            .await
+            .map(drop)
+    }
+
+    /// Changes limits of a container.
+    ///
+    /// # Errors
+    ///
+    /// The guest's.
+    pub async fn update(&self, request: &proto::UpdateRequest) -> Result<(), ApiError> {
+        self.call(self.deadline, async |client, context| client.update(context, request).await)
+            .await
+            .map(drop)
+    }
+
+    /// The last words of a container that has ended: at most 4096 bytes (E19).
+    ///
+    /// # Errors
+    ///
+    /// The guest's.
+    pub async fn termination_message(&self, process: &Process) -> Result<Vec<u8>, ApiError> {
+        let container_id = process.task.to_string();
+        let request = proto::ContainerRef { container_id, ..Default::default() };
+        let mut message = self
+            .call(self.deadline, async |client, context| {
+                client.termination_message(context, &request).await
+            })
+            .await?
+            .message;
+        message.truncate(MAX_TERMINATION_MESSAGE);
+        Ok(message)
+    }
+
     /// Waits for the guest's next event, a while.
     ///
     /// # Errors
@@ -378,6 +418,8 @@ fn process_id(process: &Process) -> Result<ProcessId, RequestError> {
     Ok(ProcessId::new(container, exec))
 }
 
+/// What kubelet reads of a termination message, in bytes.
+const MAX_TERMINATION_MESSAGE: usize = 4096;
 /// How long one question whether the guest is ready may wait.
 const POLL: Duration = Duration::from_secs(10);
 /// How long one question for an event may wait.

@@ -31,12 +31,14 @@ pub mod outside;
 pub mod pod;
 pub mod projection;
 pub mod resolv_conf;
+pub mod resources;
 pub mod runtime_options;
 pub mod service;
 pub mod spec;
 pub mod state;
 pub mod status;
 pub mod stdio;
+pub mod volumes;
 
 mod actions;
 mod logging;

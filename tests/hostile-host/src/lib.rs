@@ -30,6 +30,8 @@ mod case;
 pub mod cases;
 mod context;
 mod images;
+mod mutation;
+pub mod mutation_list;
 mod report;
 mod runner;
 mod shim;

@@ -10,6 +10,9 @@ use casemate_hostile_host::Mode;
 use casemate_hostile_host::Runner;
 use casemate_hostile_host::cases;
 use casemate_hostile_host::list;
+use casemate_hostile_host::mutation_list;
+use casemate_hostile_host::mutation_list::FREE;
+use casemate_hostile_host::mutation_list::Free;
 use casemate_hostile_host::table;
 use clap::Parser;
 
@@ -28,6 +31,9 @@ struct Args {
     /// Names the cases and their guards, and runs none.
     #[arg(long)]
     list: bool,
+    /// Changes each leaf of every allowed request once, and prints what the host may change and why.
+    #[arg(long)]
+    mutations: bool,
 }
 
 fn main() -> ExitCode {
@@ -46,6 +52,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<bool> {
+    if args.mutations {
+        return mutations(args.json);
+    }
     let selected = select(&args.cases)?;
     if args.list {
         for case in selected {
@@ -82,6 +91,22 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         );
     }
     Ok(failed == 0)
+}
+
+fn mutations(json: bool) -> anyhow::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let verdict = runtime.block_on(mutation_list::check());
+    for Free { call, leaf, reason } in FREE {
+        match json {
+            true => {
+                println!("{}", serde_json::json!({"call": call, "leaf": leaf, "reason": reason}));
+            }
+            false => println!("{:<40} {reason}", format!("{call} {leaf}")),
+        }
+    }
+    verdict?;
+    eprintln!("{} leaves may be changed; a change of any other is refused", FREE.len());
+    Ok(true)
 }
 
 fn select(ids: &[String]) -> anyhow::Result<Vec<&'static Case>> {

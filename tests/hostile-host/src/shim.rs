@@ -2,6 +2,7 @@
 //! The evil shim: a host that speaks the agent API to a guest in this process, over the real
 //! multiplexer and ttrpc, and looks at what its requests have changed.
 
+mod double;
 pub(crate) mod requests;
 pub(crate) mod wire;
 mod world;
@@ -27,6 +28,8 @@ use casemate_agent_api::proto;
 use casemate_agent_api::rpc;
 use casemate_agent_api::service::AgentClient;
 use casemate_policy::Policy;
+use casemate_policy_monitor::Monitor;
+use casemate_policy_monitor::ReferenceMonitor;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use ttrpc::asynchronous::Client;
@@ -35,6 +38,7 @@ use ttrpc::asynchronous::transport::Socket;
 use crate::Context;
 use crate::Mode;
 
+use double::AllowAll;
 pub(crate) use world::Effects;
 pub(crate) use world::World;
 
@@ -43,6 +47,8 @@ pub(crate) struct EvilShim {
     pub(crate) world: Arc<World>,
     pub(crate) host: Handle,
     pub(crate) client: AgentClient,
+    guest: Guest,
+    policy: Policy,
     doors: Doors,
     mode: Mode,
 }
@@ -67,6 +73,7 @@ pub(crate) enum By {
 pub(crate) struct Fingerprint {
     effects: Effects,
     phase: i32,
+    state: String,
 }
 
 impl EvilShim {
@@ -74,11 +81,15 @@ impl EvilShim {
     pub(crate) async fn bound(context: &Context, policy: &str) -> anyhow::Result<Self> {
         let policy = Policy::parse(policy.as_bytes()).context("the test's policy")?;
         let world = Arc::new(World::default());
-        let guest = Guest::new(policy, world.parts()).context("a guest of the test's policy")?;
+        let monitor: Box<dyn ReferenceMonitor> = match context.mode() {
+            Mode::Policy => Box::new(Monitor::new(policy.clone()).context("the test's policy")?),
+            Mode::AllowAll => Box::new(AllowAll::new(policy.clone())),
+        };
+        let guest = Guest::with_monitor(monitor, world.parts());
         let (doors, transport) = transport();
-        tokio::spawn(casemate_agent::serve(transport, guest));
+        tokio::spawn(casemate_agent::serve(transport, guest.clone()));
         let (host, client) = doors.connect().await?;
-        Ok(Self { world, host, client, doors, mode: context.mode() })
+        Ok(Self { world, host, client, guest, policy, doors, mode: context.mode() })
     }
 
     /// A guest that is attested and takes containers.
@@ -103,6 +114,29 @@ impl EvilShim {
         self.client.create_container(deadline(), request).await.context("CreateContainer")?;
         let process = requests::process(&request.id, "");
         self.client.start(deadline(), &process).await.context("Start").map(drop)
+    }
+
+    /// The pod's policy.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Digest of the monitor's state.
+    pub(crate) fn state(&self) -> String {
+        format!("{:?}", self.guest.fingerprint())
+    }
+
+    /// The same guest, through another connection.
+    pub(crate) fn over(&self, client: AgentClient) -> Self {
+        Self {
+            world: Arc::clone(&self.world),
+            host: self.host.clone(),
+            client,
+            guest: self.guest.clone(),
+            policy: self.policy.clone(),
+            doors: self.doors.clone(),
+            mode: self.mode,
+        }
     }
 
     /// Another host at the same guest.
@@ -142,7 +176,8 @@ impl EvilShim {
     /// What the host's requests have led to so far.
     pub(crate) async fn fingerprint(&self) -> anyhow::Result<Fingerprint> {
         let hello = self.client.hello(deadline(), &proto::HelloRequest::new()).await?;
-        Ok(Fingerprint { effects: self.world.effects(), phase: hello.phase.value() })
+        let phase = hello.phase.value();
+        Ok(Fingerprint { effects: self.world.effects(), phase, state: self.state() })
     }
 
     /// DENY: the request is refused with `code`, and nothing has changed. If only the policy stands

@@ -52,3 +52,9 @@ fn every_guard_is_told_apart() {
     let ids: BTreeSet<_> = cases::all().map(|case| case.id).collect();
     assert_eq!(ids.len(), cases::all().count(), "a number stands twice");
 }
+
+#[test]
+fn nothing_is_granted_but_what_the_list_says() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(casemate_hostile_host::mutation_list::check()).unwrap();
+}

@@ -71,6 +71,12 @@ pub(crate) struct Script {
     pub(crate) create: Vec<ApiError>,
     /// Answers to exec, in their order; then success.
     pub(crate) exec: Vec<ApiError>,
+    /// Answers to put_volume, update and stats, in their order; then success.
+    pub(crate) put_volume: Vec<ApiError>,
+    pub(crate) update: Vec<ApiError>,
+    pub(crate) stats: Vec<ApiError>,
+    /// Answer to the question for a termination message; without one it is denied.
+    pub(crate) termination_message: Option<Vec<u8>>,
     /// What was asked.
     pub(crate) network: Option<proto::SetNetworkRequest>,
     pub(crate) created: Vec<proto::CreateContainerRequest>,
@@ -79,6 +85,8 @@ pub(crate) struct Script {
     pub(crate) deleted: Vec<String>,
     pub(crate) stdin_closed: Vec<String>,
     pub(crate) resized: Vec<(u32, u32)>,
+    pub(crate) volumes: Vec<proto::PutVolumeRequest>,
+    pub(crate) updates: Vec<proto::UpdateRequest>,
 }
 
 /// The guest's side of the tests.
@@ -285,7 +293,35 @@ impl Agent for Guest {
         Ok(proto::Empty::default())
     }
 
+    async fn put_volume(
+        &self,
+        _: &TtrpcContext,
+        request: proto::PutVolumeRequest,
+    ) -> Reply<proto::Empty> {
+        let mut script = self.script.lock().unwrap();
+        script.volumes.push(request);
+        answer(&mut script.put_volume)
+    }
+
+    async fn update(&self, _: &TtrpcContext, request: proto::UpdateRequest) -> Reply<proto::Empty> {
+        let mut script = self.script.lock().unwrap();
+        script.updates.push(request);
+        answer(&mut script.update)
+    }
+
+    async fn termination_message(
+        &self,
+        _: &TtrpcContext,
+        _: proto::ContainerRef,
+    ) -> Reply<proto::TerminationMessageReply> {
+        match self.script.lock().unwrap().termination_message.clone() {
+            Some(message) => Ok(proto::TerminationMessageReply { message, ..Default::default() }),
+            None => Err(ApiError::new(Code::PolicyTerminationMessage, "is not granted").to_rpc()),
+        }
+    }
+
     async fn stats(&self, _: &TtrpcContext, _: proto::ContainerRef) -> Reply<proto::StatsReply> {
+        answer(&mut self.script.lock().unwrap().stats)?;
         Ok(proto::StatsReply { memory_usage: 4096, cpu_usage_usec: 7, ..Default::default() })
     }
 

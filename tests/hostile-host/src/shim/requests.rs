@@ -10,9 +10,33 @@ pub(crate) const DIGEST: &str =
 /// What no answer of the guest may hold: a value that only the policy knows.
 pub(crate) const CANARY: &str = "canary-5f0e8c1b";
 
-/// The pod of most cases.
+/// The content of `app.conf` in the volume "conf".
+pub(crate) const CONF: &[u8] = b"level = 3\n";
+
+/// The pod of most cases. Every value that can be exact is.
 pub(crate) const POLICY: &str = r#"
 version = 1
+
+[sandbox]
+hostname = "pod"
+
+[sandbox.network]
+addresses = ["10.1.2.0/24"]
+routes = ["0.0.0.0/0"]
+gateways = ["10.1.2.1/32"]
+dns_servers = ["10.96.0.10/32"]
+dns_searches = ["svc\\.local"]
+
+[volumes.cache]
+kind = "empty-dir"
+
+[volumes.conf]
+kind = "config"
+files = { "app.conf" = "sha256:65c9c3f3e55144501eb224176f203bbf0154e2e8fa16862849584689ca5b3616" }
+
+[volumes.info]
+kind = "untrusted"
+max_bytes = 4096
 
 [containers.web]
 image = "registry.example/web@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -24,13 +48,23 @@ env = [{ name = "A", value = "b" }, { name = "TOKEN", value = "canary-5f0e8c1b" 
 env_holes = [{ name = "POD_IP", value = "[0-9.]+", required = true }, { name = "SVC_.+", value = "[a-z]+" }]
 stdin = true
 logs = "host-visible"
+metrics = "host-visible"
+termination_message = "host-visible"
 readonly_rootfs = true
 no_new_privileges = true
 seccomp = "default"
 signals = [15]
+restart = "always"
 max_starts = 2
 exec = [{ argv = ["/bin/probe"] }]
-mounts = [{ destination = "/cache", kind = "empty-dir", volume = "cache" }, { destination = "/etc/hosts", kind = "hosts" }]
+mounts = [
+    { destination = "/cache", kind = "volume", volume = "cache" },
+    { destination = "/etc/hosts", kind = "hosts" },
+]
+[containers.web.resources]
+memory = { limit = 67108864, min = 33554432, max = 67108864 }
+cpu_millis = { limit = 500, min = 500, max = 500 }
+pids = 100
 
 [containers.silent]
 image = "registry.example/web@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -41,8 +75,8 @@ user = { uid = 1000, gid = 1000 }
 logs = "none"
 no_new_privileges = true
 seccomp = "default"
-signals = [15]
-max_starts = 0
+signals = []
+restart = "always"
 "#;
 
 /// The calls of the service, as its descriptor has them.
@@ -61,6 +95,14 @@ pub(crate) fn network() -> proto::SetNetworkRequest {
             addresses: vec!["10.1.2.3/24".into()],
             ..Default::default()
         }],
+        routes: vec![proto::Route {
+            gateway: "10.1.2.1".into(),
+            interface: "eth0".into(),
+            ..Default::default()
+        }],
+        dns_servers: vec!["10.96.0.10".into()],
+        dns_searches: vec!["svc.local".into()],
+        dns_options: vec!["ndots:5".into()],
         hostname: "pod".into(),
         ..Default::default()
     }
@@ -131,4 +173,23 @@ pub(crate) fn signal(container: &str, number: u32) -> proto::SignalRequest {
         signal: number,
         ..Default::default()
     }
+}
+
+/// New content for a volume.
+pub(crate) fn put(volume: &str, name: &str, content: &[u8]) -> proto::PutVolumeRequest {
+    let file = proto::File { name: name.into(), content: content.into(), ..Default::default() };
+    proto::PutVolumeRequest { volume: volume.into(), files: vec![file], ..Default::default() }
+}
+
+/// The limits that container "web" has anyway, but for half the memory.
+pub(crate) fn update(container: &str) -> proto::UpdateRequest {
+    proto::UpdateRequest {
+        container_id: container.into(),
+        memory_limit: Some(32 << 20),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn container(id: &str) -> proto::ContainerRef {
+    proto::ContainerRef { container_id: id.into(), ..Default::default() }
 }

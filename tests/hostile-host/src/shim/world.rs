@@ -16,6 +16,8 @@ use async_trait::async_trait;
 use casemate_agent::ApplyNetwork;
 use casemate_agent::Attest;
 use casemate_agent::Containers;
+use casemate_agent::FetchSecrets;
+use casemate_agent::NotUpdated;
 use casemate_agent::Parts;
 use casemate_agent::Power;
 use casemate_agent::PullFailure;
@@ -25,17 +27,21 @@ use casemate_agent::PulledImage;
 use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
 use casemate_agent_api::request::Network;
+use casemate_agent_api::request::PutVolume;
 use casemate_containers::ContainerId;
 use casemate_containers::CreateSpec;
 use casemate_containers::Created;
 use casemate_containers::ExecSpec;
 use casemate_containers::Exit;
+use casemate_containers::Limits;
 use casemate_containers::ProcessId;
 use casemate_containers::SignalScope;
 use casemate_containers::Stats;
 use casemate_containers::Stdio;
 use casemate_containers::StdioRequest;
 use casemate_containers::WindowSize;
+use casemate_kbs_protocol::ResourceUri;
+use casemate_kbs_protocol::Secret;
 use casemate_policy::Encryption;
 use casemate_policy::ImageRef;
 use tokio::io::AsyncReadExt;
@@ -102,6 +108,7 @@ impl World {
             network: world(),
             attest: world(),
             images: world(),
+            secrets: world(),
             containers: world(),
             power: world(),
         }
@@ -212,6 +219,14 @@ impl PullImages for Handle {
 }
 
 #[async_trait]
+impl FetchSecrets for Handle {
+    async fn fetch(&self, _: &ResourceUri) -> Result<Secret, ApiError> {
+        self.0.count("secret");
+        Err(ApiError::new(Code::ResourceMissing, "there is none"))
+    }
+}
+
+#[async_trait]
 impl Containers for Handle {
     async fn create(&self, spec: CreateSpec) -> Result<Created, ApiError> {
         self.0.count("create");
@@ -288,6 +303,20 @@ impl Containers for Handle {
 
     fn stats(&self, _: &ContainerId) -> Result<Stats, ApiError> {
         Ok(Stats::default())
+    }
+
+    fn update(&self, _: &ContainerId, _: Limits) -> Result<(), NotUpdated> {
+        self.0.count("update");
+        Ok(())
+    }
+
+    fn termination_message(&self, _: &ContainerId) -> Result<Vec<u8>, ApiError> {
+        Ok(b"last words".to_vec())
+    }
+
+    async fn put_volume(&self, _: PutVolume) -> Result<(), ApiError> {
+        self.0.count("put");
+        Ok(())
     }
 
     fn oom_events(&self) -> broadcast::Receiver<ContainerId> {

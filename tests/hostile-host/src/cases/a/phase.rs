@@ -54,8 +54,16 @@ async fn a1(context: Context) -> Verdict {
 }
 
 /// A guest configuration, for a document that is complete.
-const CONFIG: &str = "version = 1\n[broker]\nurl = \"https://broker.example\"\nca = \"\"\"\n\
-    -----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n\"\"\"\n";
+const CONFIG: &str = r#"
+version = 1
+[broker]
+url = "https://broker.example:8443"
+ca = """
+-----BEGIN CERTIFICATE-----
+MIIB
+-----END CERTIFICATE-----
+"""
+"#;
 
 pub(super) const A2: Case = Case {
     id: "A2",
