@@ -10,6 +10,7 @@
 
 use casemate_policy::DocumentError;
 use casemate_policy::GuestConfig;
+use casemate_policy::Policy;
 use casemate_policy::Problem;
 use proptest::prelude::*;
 
@@ -33,6 +34,20 @@ BBBB
 -----BEGIN CERTIFICATE-----
 CCCC
 -----END CERTIFICATE-----
+"""
+
+[image_signatures.owner]
+key = """
+-----BEGIN PUBLIC KEY-----
+DDDD
+-----END PUBLIC KEY-----
+"""
+
+[audit]
+key = """
+-----BEGIN PUBLIC KEY-----
+EEEE
+-----END PUBLIC KEY-----
 """
 "#;
 
@@ -93,9 +108,60 @@ fn refuses_each_broken_rule() {
     let location = "registries[0].location";
     check("\"10.0.0.1:5000\"", "\"http://x.y\"", location, Problem::NotRegistry);
     check("BBBB", "-----", "registries[0].ca", Problem::NotPem);
-    let again = &FULL[FULL.find("[[registries]]").unwrap()..];
+    let registry = FULL.find("[[registries]]").unwrap();
+    let again = &FULL[registry..FULL.find("[image_signatures").unwrap()];
     let twice = format!("{again}\n{again}");
     check(again, &twice, "registries[1].host", Problem::Duplicate);
+}
+
+#[test]
+fn keys_are_one_public_key_each() {
+    let name = "image_signatures.Owner";
+    check("image_signatures.owner", "image_signatures.Owner", name, Problem::NotName);
+    for (key, path) in [("DDDD", "image_signatures.owner.key"), ("EEEE", "audit.key")] {
+        check(key, "", path, Problem::NotPublicKey);
+        check(key, "x y", path, Problem::NotPublicKey);
+        check(key, &"A".repeat(65536), path, Problem::TooLong);
+        let two = "AAAA\n-----END PUBLIC KEY-----\n-----BEGIN PUBLIC KEY-----\nBBBB";
+        check(key, two, path, Problem::NotPublicKey);
+        // A secret does not belong into a public document.
+        let block = format!("-----BEGIN PUBLIC KEY-----\n{key}\n-----END PUBLIC KEY-----");
+        check(&block, &block.replace("PUBLIC", "PRIVATE"), path, Problem::NotPublicKey);
+        check(&block, &block.replace("PUBLIC KEY", "CERTIFICATE"), path, Problem::NotPublicKey);
+        check(&block, "", path, Problem::NotPublicKey);
+    }
+    let keys: String = (0..64)
+        .map(|n| format!("[image_signatures.k{n}]\nkey = \"x\"\n"))
+        .chain(["[audit]".to_owned()])
+        .collect();
+    check("[audit]", &keys, "image_signatures", Problem::TooMany);
+}
+
+// C6: a policy that names a key that is not there would be one without a key.
+#[test]
+fn the_policys_keys_must_be_there() {
+    let text = r#"
+        version = 1
+        [containers.web]
+        image = "registry.example/web@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        signature = "owner"
+        encryption = "optional"
+        argv = ["/bin/web"]
+        cwd = "/"
+        user = { uid = 0, gid = 0 }
+        logs = "none"
+        no_new_privileges = true
+        seccomp = "default"
+        signals = []
+    "#;
+    let config = GuestConfig::parse(FULL.as_bytes()).unwrap();
+    let policy = Policy::parse(text.as_bytes()).unwrap();
+    assert!(config.check_policy(&policy).is_ok());
+    let unsigned = Policy::parse(text.replace("signature = \"owner\"", "").as_bytes()).unwrap();
+    assert!(config.check_policy(&unsigned).is_ok());
+    let other = Policy::parse(text.replace("\"owner\"", "\"other\"").as_bytes()).unwrap();
+    let error = config.check_policy(&other).unwrap_err();
+    assert!(error.to_string().starts_with("containers.web.signature: "), "{error}");
 }
 
 #[test]
@@ -118,6 +184,8 @@ fn refuses_what_it_does_not_know() {
         ("[broker]", "[broker]\ninsecure = true"),
         ("version = 1", "version = 1\nproxy = \"http://x\""),
         ("[broker]", "[Broker]"),
+        ("[audit]", "[audit]\nurl = \"https://x\""),
+        ("[image_signatures.owner]", "[image_signatures.owner]\nkind = \"x\""),
     ] {
         let error = GuestConfig::parse(FULL.replacen(from, to, 1).as_bytes()).unwrap_err();
         assert!(matches!(error, DocumentError::Syntax { .. }), "{to}: {error}");
