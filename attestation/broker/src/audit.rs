@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use casemate_kbs_protocol::AuditHead;
 use casemate_verifier::Line;
 use casemate_verifier::Measurement;
 use serde::Serialize;
@@ -41,7 +42,7 @@ pub(crate) struct Entry {
     pub(crate) root: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) measurement: Option<Measurement>,
-    /// HOST_DATA, the initdata's digest.
+    /// HOST_DATA or MRCONFIGID, the initdata's digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host_data: Option<String>,
     /// Id of the token, the same in an attestation and what is fetched with it.
@@ -49,12 +50,18 @@ pub(crate) struct Entry {
     pub(crate) token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) resource: Option<String>,
+    /// Head of the guest's own audit log at this attestation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) audit_head: Option<AuditHead>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) verdict: Vec<Line>,
     /// The report that was judged, hexadecimal, so that anybody can judge it again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) report: Option<String>,
-    /// The certificate of the key that signed it, DER in hexadecimal.
+    /// The quote that was judged, in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) quote: Option<String>,
+    /// The certificate of the key that signed the report, DER in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) vcek: Option<String>,
 }
@@ -88,8 +95,10 @@ impl Entry {
             host_data: None,
             token: None,
             resource: None,
+            audit_head: None,
             verdict: Vec::new(),
             report: None,
+            quote: None,
             vcek: None,
         }
     }

@@ -58,6 +58,8 @@ codes! {
     InitdataUnknownKey = "initdata.unknown-key", next: "remove the key, or run a guest image that knows it";
     /// A key stands twice in the initdata.
     InitdataDuplicateKey = "initdata.duplicate-key", next: "run `casemate policy generate` again and do not edit its output";
+    /// The initdata has rules in Rego and the guest image cannot evaluate them.
+    InitdataRego = "initdata.rego", next: "run a guest image whose agent is built with feature rego, or take policy.rego out of the initdata";
     /// The digest of the initdata is not the one the VM was launched with.
     InitdataMismatch = "initdata.mismatch", next: "the initdata was changed after launch parameters were fixed: treat the node as hostile or broken";
     /// The guest's TEE device gives no report.
@@ -102,6 +104,8 @@ codes! {
     PolicyTerminationMessage = "policy.termination-message", next: "grant termination_message in the policy if the cluster may see it";
     /// The network values do not fit the policy.
     PolicyNetwork = "policy.network", next: "check the pod's hostname and DNS settings against the policy";
+    /// The owner's extra rules do not allow the request.
+    PolicyRules = "policy.rules", next: "ask the owner: the rules in the initdata (policy.rego) narrow what the policy grants";
     /// The broker cannot be reached.
     BrokerUnreachable = "broker.unreachable", next: "check that the broker runs and that the pod's network reaches it";
     /// The broker's certificate does not chain to the CA in the initdata.
@@ -132,12 +136,16 @@ codes! {
     ImageDecrypt = "image.decrypt", next: "check that the broker holds the key that the image was encrypted with";
     /// The policy demands an encrypted image and this one is not.
     ImageNotEncrypted = "image.not-encrypted", next: "push the encrypted image, or generate the policy for the plain one";
+    /// A volume that the container mounts has no content yet, or content that the node cannot send.
+    VolumeContent = "volume.content", next: "check the volume's ConfigMap, Secret or projection: at most 1 MiB in 1024 files without folders";
     /// The guest has no room left.
     GuestFull = "guest.full", next: "give the pod more memory";
     /// An earlier failure in the guest could not be undone.
     GuestPoisoned = "guest.poisoned", next: "delete the pod and create it again";
     /// The guest's clock is before its image was made and cannot be set.
     GuestClock = "guest.clock", next: "set the node's clock; if it is right, treat the node as hostile or broken";
+    /// The guest's kernel does not take a sysctl of the policy.
+    GuestSysctl = "guest.sysctl", next: "remove the sysctl from the pod, or use a guest image whose kernel has it";
     /// The guest has a device that it does not use and cannot turn off.
     GuestDevice = "guest.device", next: "look at the VMM's command line on the node: only the shim may add devices";
     /// The image pull goes on; ask again.

@@ -7,7 +7,8 @@
 //!
 //! [`mux`] carries many streams over one port, [`rpc`] puts the ttrpc client and server of
 //! `proto/agent.proto` on one of them, [`request`] parses its messages into types that cannot hold
-//! a bad state, and [`ApiError`] is what a refused call says.
+//! a bad state, [`class`] says who decides about each call and field, and [`ApiError`] is what a
+//! refused call says.
 //!
 //! ```
 //! use casemate_agent_api::request::CreateContainer;
@@ -28,6 +29,7 @@
 //! - No stream blocks another: each has a window of its own.
 //! - Codes are stable: a code is added, never renamed.
 
+pub mod class;
 mod code;
 pub mod mux;
 pub mod request;

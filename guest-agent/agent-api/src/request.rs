@@ -10,6 +10,8 @@ mod id;
 mod network;
 mod process;
 mod text;
+mod update;
+mod volume;
 
 use protobuf::Message;
 
@@ -38,8 +40,15 @@ pub use process::Signal;
 pub use process::Stdio;
 pub use process::Target;
 pub use process::TerminalSize;
+pub use update::Update;
+pub use volume::FileName;
+pub use volume::MAX_VOLUME_BYTES;
+pub use volume::MAX_VOLUME_FILES;
+pub use volume::PutVolume;
+pub use volume::VolumeFile;
+pub use volume::VolumeName;
 
-/// Most bytes of one request.
+/// Most bytes of one request, other than one with the content of a volume.
 pub const MAX_REQUEST: u64 = 1024 * 1024;
 
 /// A request is not well-formed.
@@ -102,6 +111,9 @@ pub enum Problem {
     /// The text does not have the form of this field.
     #[error("malformed")]
     Form,
+    /// Two entries of a list have one name.
+    #[error("given twice")]
+    Twice,
     /// Two fields contradict each other.
     #[error("contradicts another field")]
     Contradiction,
@@ -142,8 +154,16 @@ pub enum NetworkProblem {
 
 /// Refuses a message that is too large or has fields of another version at its top level.
 fn admit<M: Message>(field: &'static str, message: &M) -> Result<(), RequestError> {
-    if message.compute_size() > MAX_REQUEST {
-        return Err(RequestError::new(field, Problem::TooLarge { max: MAX_REQUEST }));
+    admit_within(field, message, MAX_REQUEST)
+}
+
+fn admit_within<M: Message>(
+    field: &'static str,
+    message: &M,
+    max: u64,
+) -> Result<(), RequestError> {
+    if message.compute_size() > max {
+        return Err(RequestError::new(field, Problem::TooLarge { max }));
     }
     if message.special_fields().unknown_fields().iter().next().is_some() {
         return Err(RequestError::new(field, Problem::UnknownField));

@@ -89,7 +89,9 @@ impl From<RequestError> for ApiError {
 const fn rpc_code(code: Code) -> RpcCode {
     match code {
         Code::RequestInvalid | Code::NetworkRefused => RpcCode::INVALID_ARGUMENT,
-        Code::RequestPhase | Code::RequestId | Code::GuestPoisoned => RpcCode::FAILED_PRECONDITION,
+        Code::RequestPhase | Code::RequestId | Code::GuestPoisoned | Code::VolumeContent => {
+            RpcCode::FAILED_PRECONDITION
+        }
         Code::PolicyContainer
         | Code::PolicyImage
         | Code::PolicyArgv
@@ -103,6 +105,10 @@ const fn rpc_code(code: Code) -> RpcCode {
         | Code::PolicyCount
         | Code::PolicyNetwork
         | Code::PolicyOrder
+        | Code::PolicyVolume
+        | Code::PolicyResources
+        | Code::PolicyMetrics
+        | Code::PolicyTerminationMessage
         | Code::AttestRefused
         | Code::ResourceDenied
         | Code::ImageDenied

@@ -9,15 +9,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use casemate_agent_api::ApiError;
 use casemate_agent_api::request::Network;
+use casemate_agent_api::request::PutVolume;
 use casemate_containers::ContainerId;
 use casemate_containers::CreateSpec;
 use casemate_containers::Created;
 use casemate_containers::ExecSpec;
 use casemate_containers::Exit;
+use casemate_containers::Limits;
 use casemate_containers::ProcessId;
 use casemate_containers::SignalScope;
 use casemate_containers::Stats;
 use casemate_containers::WindowSize;
+use casemate_kbs_protocol::ResourceUri;
+use casemate_kbs_protocol::Secret;
 use casemate_policy::Encryption;
 use casemate_policy::ImageRef;
 use tokio::sync::broadcast;
@@ -31,6 +35,8 @@ pub struct Parts {
     pub attest: Arc<dyn Attest>,
     /// Pulls images.
     pub images: Arc<dyn PullImages>,
+    /// Fetches secrets.
+    pub secrets: Arc<dyn FetchSecrets>,
     /// Runs containers.
     pub containers: Arc<dyn Containers>,
     /// Ends the VM.
@@ -57,6 +63,15 @@ pub trait Attest: Send + Sync {
     ///
     /// When the guest is not attested; that is final.
     async fn attest(&self) -> Result<(), ApiError>;
+
+    /// Attests once more, for the head of the audit log: once, without repetition.
+    ///
+    /// # Errors
+    ///
+    /// When there is no new attestation; the old one is as good as it was.
+    async fn refresh(&self) -> Result<(), ApiError> {
+        self.attest().await
+    }
 }
 
 /// Pulls images.
@@ -92,6 +107,17 @@ pub struct PullFailure {
     pub error: ApiError,
     /// Whether the same pull may succeed later.
     pub is_transient: bool,
+}
+
+/// Fetches secrets under the guest's attested session.
+#[async_trait]
+pub trait FetchSecrets: Send + Sync {
+    /// The content of a resource.
+    ///
+    /// # Errors
+    ///
+    /// When the broker does not give it.
+    async fn fetch(&self, resource: &ResourceUri) -> Result<Secret, ApiError>;
 }
 
 /// Runs containers.
@@ -163,8 +189,38 @@ pub trait Containers: Send + Sync {
     /// When it is unknown.
     fn stats(&self, id: &ContainerId) -> Result<Stats, ApiError>;
 
+    /// Sets limits of a container; those that are not given stay.
+    ///
+    /// # Errors
+    ///
+    /// When they are not set.
+    fn update(&self, id: &ContainerId, limits: Limits) -> Result<(), NotUpdated>;
+
+    /// The end of what a container has written to its termination log.
+    ///
+    /// # Errors
+    ///
+    /// When it is unknown or the log cannot be read.
+    fn termination_message(&self, id: &ContainerId) -> Result<Vec<u8>, ApiError>;
+
+    /// Makes these files the content of a volume; they are written when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When they are not; the volume is as it was then.
+    async fn put_volume(&self, put: PutVolume) -> Result<(), ApiError>;
+
     /// Containers in which the kernel kills a process for want of memory, from now on.
     fn oom_events(&self) -> broadcast::Receiver<ContainerId>;
+}
+
+/// A container's limits are not set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotUpdated {
+    /// What the host is told.
+    pub error: ApiError,
+    /// Whether the limits are those from before.
+    pub is_undone: bool,
 }
 
 /// Ends the VM.

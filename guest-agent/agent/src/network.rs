@@ -4,7 +4,9 @@
 mod devices;
 mod files;
 mod links;
+mod sysctls;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -14,6 +16,7 @@ use async_trait::async_trait;
 use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
 use casemate_agent_api::request::Network;
+use casemate_policy::SysctlName;
 
 use crate::backend::ApplyNetwork;
 use crate::boot::chain;
@@ -22,14 +25,15 @@ use crate::resolver::GuestResolver;
 pub(crate) use files::PodFiles;
 pub(crate) use links::loopback_up;
 
-/// The kernel's network.
+/// The kernel's network, and the settings that the policy has for it.
 pub(crate) struct GuestNetwork {
     resolver: Arc<GuestResolver>,
+    sysctls: BTreeMap<SysctlName, String>,
 }
 
 impl GuestNetwork {
-    pub(crate) fn new(resolver: Arc<GuestResolver>) -> Self {
-        Self { resolver }
+    pub(crate) fn new(resolver: Arc<GuestResolver>, sysctls: BTreeMap<SysctlName, String>) -> Self {
+        Self { resolver, sysctls }
     }
 }
 
@@ -41,7 +45,9 @@ impl ApplyNetwork for GuestNetwork {
             ApiError::new(error.code(), chain(&error))
         };
         links::apply(network).await.map_err(failed)?;
-        let files = PodFiles::new(network);
+        // Some settings exist once the interfaces do.
+        sysctls::apply(Path::new("/proc/sys"), &self.sysctls).map_err(failed)?;
+        let files = PodFiles::new(network, &[]);
         write_files(Path::new("/etc"), &files)
             .map_err(|source| failed(NetworkError::Files { source }))?;
         rustix::system::sethostname(network.hostname.as_str().as_bytes())
@@ -87,6 +93,13 @@ pub(crate) enum NetworkError {
     NameTaken { interface: String },
     #[error("route {destination} cannot be expressed")]
     Route { destination: String },
+    #[error("the kernel does not take sysctl {name} = {value:?}")]
+    Sysctl {
+        name: String,
+        value: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("failed to write the name service files")]
     Files {
         #[source]
@@ -102,6 +115,7 @@ pub(crate) enum NetworkError {
 impl NetworkError {
     fn code(&self) -> Code {
         match self {
+            Self::Sysctl { .. } => Code::GuestSysctl,
             Self::Netlink { .. } | Self::Files { .. } | Self::Hostname { .. } => Code::Internal,
             _ => Code::NetworkRefused,
         }

@@ -22,8 +22,7 @@ use casemate_containers::Exit;
 use casemate_containers::SignalScope;
 use casemate_containers::Stats;
 use casemate_containers::WindowSize;
-use casemate_policy::Policy;
-use casemate_policy_monitor::Monitor;
+use casemate_policy::Sha256Digest;
 use casemate_policy_monitor::ReferenceMonitor;
 use tokio::sync::watch;
 
@@ -45,7 +44,7 @@ use process::Process;
 /// The pod. Changes go through [`crate::queue::Queue`]; reading, waiting and killing do not.
 pub(crate) struct Pod {
     parts: Parts,
-    monitor: Mutex<Monitor>,
+    monitor: Mutex<Box<dyn ReferenceMonitor>>,
     processes: Mutex<HashMap<ProcessId, Process>>,
     files: Mutex<Option<PodFiles>>,
     phase: watch::Sender<Phase>,
@@ -57,18 +56,13 @@ pub(crate) struct Pod {
 
 impl Pod {
     /// A pod in phase "bound".
-    ///
-    /// # Errors
-    ///
-    /// When the policy breaks a rule of its format.
     pub(crate) fn new(
-        policy: Policy,
+        monitor: Box<dyn ReferenceMonitor>,
         parts: Parts,
         timeline: Arc<Timeline>,
-    ) -> Result<Arc<Self>, ApiError> {
-        let images = Images::new(&policy, Arc::clone(&parts.images), Arc::clone(&timeline));
-        let monitor =
-            Monitor::new(policy).map_err(|error| ApiError::new(Code::InitdataInvalid, error))?;
+    ) -> Arc<Self> {
+        let puller = Arc::clone(&parts.images);
+        let images = Images::new(monitor.policy(), puller, Arc::clone(&timeline));
         let pod = Arc::new(Self {
             parts,
             monitor: Mutex::new(monitor),
@@ -82,7 +76,12 @@ impl Pod {
         });
         pod.timeline.mark("bound");
         pod.watch_memory();
-        Ok(pod)
+        pod
+    }
+
+    /// Digest of the monitor's state.
+    pub(crate) fn fingerprint(&self) -> Sha256Digest {
+        self.monitor().fingerprint()
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -150,6 +149,11 @@ impl Pod {
         self.parts.containers.stats(&process::runtime_container(id)?)
     }
 
+    pub(crate) fn termination_message(&self, id: &ContainerId) -> Result<Vec<u8>, ApiError> {
+        self.monitor().termination_message(id.as_str()).map_err(denied)?;
+        self.parts.containers.termination_message(&process::runtime_container(id)?)
+    }
+
     pub(crate) fn power_off(&self) {
         self.parts.power.off();
     }
@@ -184,7 +188,7 @@ impl Pod {
         self.processes().get_mut(id).map(change).ok_or_else(|| unknown_process(id))
     }
 
-    fn monitor(&self) -> MutexGuard<'_, Monitor> {
+    fn monitor(&self) -> MutexGuard<'_, Box<dyn ReferenceMonitor>> {
         self.monitor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

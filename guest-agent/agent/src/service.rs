@@ -9,22 +9,33 @@ use std::time::UNIX_EPOCH;
 use async_trait::async_trait;
 use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
+use casemate_agent_api::mux::MuxStream;
+use casemate_agent_api::mux::StreamKind;
 use casemate_agent_api::proto;
 use casemate_agent_api::request::ContainerId;
 use casemate_agent_api::request::CreateContainer;
 use casemate_agent_api::request::Exec;
 use casemate_agent_api::request::Network;
 use casemate_agent_api::request::ProcessId;
+use casemate_agent_api::request::PutVolume;
 use casemate_agent_api::request::RequestError;
 use casemate_agent_api::request::ResizePty;
 use casemate_agent_api::request::Signal;
+use casemate_agent_api::request::Update;
 use casemate_agent_api::service::Agent;
 use casemate_containers::Exit;
 use casemate_policy::Policy;
+use casemate_policy::Sha256Digest;
+use casemate_policy_monitor::Monitor;
+use casemate_policy_monitor::ReferenceMonitor;
 use tokio::sync::Semaphore;
 use tokio::sync::SemaphorePermit;
 use ttrpc::r#async::TtrpcContext;
 
+use crate::audit::Audit;
+use crate::audit::keep_anchored;
+use crate::audit::last_head;
+use crate::backend::Attest;
 use crate::backend::Parts;
 use crate::class;
 use crate::class::Phase;
@@ -32,7 +43,7 @@ use crate::events::Event;
 use crate::pod::Pod;
 use crate::pod::ProcessState;
 use crate::queue::Queue;
-use crate::stdio::StdioHub;
+use crate::stdio::Attached;
 use crate::timeline::Timeline;
 
 /// Version of the agent API.
@@ -50,6 +61,8 @@ pub struct Guest {
     pod: Arc<Pod>,
     queue: Queue,
     calls: Arc<Semaphore>,
+    audit: Arc<Audit>,
+    attest: Arc<dyn Attest>,
 }
 
 impl Guest {
@@ -62,20 +75,90 @@ impl Guest {
         Self::with_timeline(policy, parts, Arc::default())
     }
 
+    /// A guest in phase "bound" that asks `monitor` about every request.
+    #[must_use]
+    pub fn with_monitor(monitor: Box<dyn ReferenceMonitor>, parts: Parts) -> Self {
+        Self::assemble(monitor, parts, Arc::default())
+    }
+
     pub(crate) fn with_timeline(
         policy: Policy,
         parts: Parts,
         timeline: Arc<Timeline>,
     ) -> Result<Self, ApiError> {
-        Ok(Self {
-            pod: Pod::new(policy, parts, timeline)?,
-            queue: Queue::start(),
-            calls: Arc::new(Semaphore::new(MAX_CALLS)),
-        })
+        let invalid = |error| ApiError::new(Code::InitdataInvalid, error);
+        let monitor = Box::new(Monitor::new(policy).map_err(invalid)?);
+        Ok(Self::assemble(monitor, parts, timeline))
     }
 
-    pub(crate) fn stdio(&self) -> &StdioHub {
-        &self.pod.stdio
+    fn assemble(monitor: Box<dyn ReferenceMonitor>, parts: Parts, timeline: Arc<Timeline>) -> Self {
+        let attest = Arc::clone(&parts.attest);
+        Self {
+            pod: Pod::new(monitor, parts, timeline),
+            queue: Queue::start(),
+            calls: Arc::new(Semaphore::new(MAX_CALLS)),
+            audit: Arc::new(Audit::unsealed()),
+            attest,
+        }
+    }
+
+    /// Digest of the monitor's state: the same again exactly if the state is.
+    #[must_use]
+    pub fn fingerprint(&self) -> Sha256Digest {
+        self.pod.fingerprint()
+    }
+
+    /// Puts its requests on record in `audit`. If an owner can read that, its head is attested again
+    /// and again once the guest is attested.
+    #[must_use]
+    pub fn with_audit(mut self, audit: Arc<Audit>) -> Self {
+        if audit.is_sealed() {
+            let (pod, log) = (Arc::clone(&self.pod), audit.growth());
+            let attest = Arc::clone(&self.attest);
+            tokio::spawn(async move {
+                let phase = pod.settled().await;
+                drop(pod);
+                if phase == Phase::Attested {
+                    keep_anchored(log, attest).await;
+                }
+            });
+        }
+        self.audit = audit;
+        self
+    }
+
+    /// The log of this guest's requests.
+    #[must_use]
+    pub fn audit(&self) -> Arc<Audit> {
+        Arc::clone(&self.audit)
+    }
+
+    /// Joins a stream of a process that the host opened.
+    pub(crate) fn attach(&self, kind: StreamKind, stream: MuxStream) {
+        let stdio = &self.pod.stdio;
+        let (name, process, attached) = match kind {
+            // The server of the calls has it.
+            StreamKind::Rpc => return,
+            StreamKind::Stdin(process) => {
+                let attached = stdio.attach_stdin(&process, stream);
+                ("stdin", process, attached)
+            }
+            StreamKind::Stdout(process) => {
+                let attached = stdio.attach_stdout(&process, stream);
+                ("stdout", process, attached)
+            }
+            StreamKind::Stderr(process) => {
+                let attached = stdio.attach_stderr(&process, stream);
+                ("stderr", process, attached)
+            }
+        };
+        let (code, why) = match attached {
+            Attached::Granted => return,
+            Attached::NotGranted => (Code::PolicyStdio, "the policy does not grant it"),
+            Attached::Unknown => (Code::RequestId, "of an unknown process"),
+        };
+        let error = ApiError::new(code, format_args!("{name}: {why}"));
+        self.audit.refused_stream(name, &process, error);
     }
 
     /// Admits a call in the present phase and among the others.
@@ -150,8 +233,11 @@ impl Agent for Guest {
         // The queue is free while the image comes; a denial does not wait for it.
         let check = Arc::clone(&self.pod).check_create(Arc::clone(&create));
         self.queue.run(check).await.map_err(rpc)?;
-        let rootfs = self.pod.images.rootfs(create.name.as_str()).await.map_err(rpc)?;
-        self.queue.run(Arc::clone(&self.pod).create(create, rootfs)).await.map_err(rpc)?;
+        let name = create.name.as_str();
+        let rootfs = self.pod.images.rootfs(name).await.map_err(rpc)?;
+        let secrets = self.pod.secrets(name).await.map_err(rpc)?;
+        let create = Arc::clone(&self.pod).create(create, rootfs, secrets);
+        self.queue.run(create).await.map_err(rpc)?;
         Ok(proto::Empty::new())
     }
 
@@ -291,6 +377,39 @@ impl Agent for Guest {
         })
     }
 
+    async fn termination_message(
+        &self,
+        _: &TtrpcContext,
+        request: proto::ContainerRef,
+    ) -> ttrpc::Result<proto::TerminationMessageReply> {
+        let _call = self.admit("TerminationMessage").map_err(rpc)?;
+        let id = ContainerId::try_from(request).map_err(malformed)?;
+        let message = self.pod.termination_message(&id).map_err(rpc)?;
+        Ok(proto::TerminationMessageReply { message, ..Default::default() })
+    }
+
+    async fn update(
+        &self,
+        _: &TtrpcContext,
+        request: proto::UpdateRequest,
+    ) -> ttrpc::Result<proto::Empty> {
+        let _call = self.admit("Update").map_err(rpc)?;
+        let update = Update::try_from(request).map_err(malformed)?;
+        self.queue.run(Arc::clone(&self.pod).update(update)).await.map_err(rpc)?;
+        Ok(proto::Empty::new())
+    }
+
+    async fn put_volume(
+        &self,
+        _: &TtrpcContext,
+        request: proto::PutVolumeRequest,
+    ) -> ttrpc::Result<proto::Empty> {
+        let _call = self.admit("PutVolume").map_err(rpc)?;
+        let put = PutVolume::try_from(request).map_err(malformed)?;
+        self.queue.run(Arc::clone(&self.pod).put_volume(put)).await.map_err(rpc)?;
+        Ok(proto::Empty::new())
+    }
+
     async fn next_event(
         &self,
         _: &TtrpcContext,
@@ -309,12 +428,26 @@ impl Agent for Guest {
     async fn shutdown(&self, _: &TtrpcContext, _: proto::Empty) -> ttrpc::Result<proto::Empty> {
         let _call = self.admit("Shutdown").map_err(rpc)?;
         self.queue.run(Arc::clone(&self.pod).shut_down()).await.map_err(rpc)?;
-        let pod = Arc::clone(&self.pod);
+        let guest = self.clone();
+        // The record of this very call comes when it is answered.
+        let last = self.audit.head().sequence;
         tokio::spawn(async move {
+            if guest.audit.is_sealed() {
+                last_head(&guest.audit, last, &*guest.attest).await;
+            }
             tokio::time::sleep(FAREWELL).await;
-            pod.power_off();
+            guest.pod.power_off();
         });
         Ok(proto::Empty::new())
+    }
+
+    async fn read_audit(
+        &self,
+        _: &TtrpcContext,
+        request: proto::ReadAuditRequest,
+    ) -> ttrpc::Result<proto::ReadAuditReply> {
+        let _call = self.admit("ReadAudit").map_err(rpc)?;
+        Ok(self.audit.read(&request, patience(request.timeout_ms)).await)
     }
 }
 

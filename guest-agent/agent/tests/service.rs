@@ -27,6 +27,8 @@ use casemate_agent_api::request::ExecId;
 use casemate_agent_api::request::ProcessId;
 use casemate_agent_api::rpc;
 use casemate_agent_api::service::AgentClient;
+use casemate_containers::Limits;
+use casemate_containers::Volume;
 use casemate_policy::Policy;
 use fake::Doors;
 use fake::World;
@@ -42,6 +44,22 @@ fn policy() -> Policy {
     Policy::parse(
         br#"
         version = 1
+        [sandbox]
+        hosts = [{ ip = "10.9.9.9", names = ["db"] }]
+        [sandbox.network]
+        routes = ["0.0.0.0/0"]
+        gateways = ["10.1.2.0/24"]
+
+        [volumes.conf]
+        kind = "config"
+        files = { "app.conf" = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" }
+        [volumes.info]
+        kind = "untrusted"
+        max_bytes = 16
+        [volumes.cache]
+        kind = "empty-dir"
+        size_limit = 4096
+
         [containers.web]
         image = "registry.example/web@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         encryption = "required"
@@ -56,7 +74,21 @@ fn policy() -> Policy {
         signals = [15]
         restart = "always"
         max_starts = 2
-        exec = [{ argv = ["/bin/probe"] }]
+        exec = [
+            { argv = ["/bin/probe"] },
+            { argv = ["/bin/migrate"], env = [{ name = "B", value = "c" }], user = { uid = 7, gid = 8 } },
+        ]
+        metrics = "host-visible"
+        termination_message = "host-visible"
+        mounts = [
+            { destination = "/etc/conf", kind = "volume", volume = "conf", readonly = true },
+            { destination = "/cache", kind = "volume", volume = "cache" },
+        ]
+        secrets = [{ resource = "kbs:///default/db/password", path = "/run/secrets/db" }]
+        [containers.web.resources]
+        memory = { limit = 1048576, min = 1048576, max = 4194304 }
+        cpu_millis = { limit = 500 }
+        pids = 10
 
         [containers.silent]
         image = "registry.example/web@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -77,6 +109,7 @@ fn policy() -> Policy {
 /// A guest with its world, and a host connected to it.
 struct Bench {
     world: Arc<World>,
+    guest: Guest,
     doors: Doors,
     host: Handle,
     client: AgentClient,
@@ -85,19 +118,30 @@ struct Bench {
 impl Bench {
     /// In phase "bound".
     async fn bound() -> Self {
+        Self::with(policy()).await
+    }
+
+    async fn with(policy: Policy) -> Self {
         let world = Arc::new(World::default());
-        let guest = Guest::new(policy(), world.parts()).unwrap();
+        let guest = Guest::new(policy, world.parts()).unwrap();
         let (doors, transport) = fake::transport();
-        tokio::spawn(casemate_agent::serve(transport, guest));
+        tokio::spawn(casemate_agent::serve(transport, guest.clone()));
         let (host, client) = connect(&doors).await;
-        Self { world, doors, host, client }
+        Self { world, guest, doors, host, client }
     }
 
     async fn attested() -> Self {
-        let bench = Self::bound().await;
+        Self::attested_with(|_| {}).await
+    }
+
+    async fn attested_with(change: impl FnOnce(&mut Policy)) -> Self {
+        let mut policy = policy();
+        change(&mut policy);
+        let bench = Self::with(policy).await;
         bench.client.set_network(context(), &network()).await.unwrap();
         let ready = bench.await_ready().await;
         assert_eq!(ready.phase.unwrap(), proto::Phase::ATTESTED);
+        bench.client.put_volume(context(), &conf()).await.unwrap();
         bench
     }
 
@@ -167,8 +211,57 @@ fn web(id: &str) -> proto::CreateContainerRequest {
         stdin: true,
         stdout: true,
         stderr: true,
+        mounts: vec![
+            mount("/etc/conf", proto::MountKind::CONTENT, true),
+            mount("/cache", proto::MountKind::EMPTY_DIR, false),
+        ],
         ..Default::default()
     }
+}
+
+fn silent(id: &str) -> proto::CreateContainerRequest {
+    proto::CreateContainerRequest {
+        name: "silent".into(),
+        argv: vec!["/bin/silent".into()],
+        env: vec![],
+        cwd: "/".into(),
+        stdin: false,
+        mounts: vec![],
+        ..web(id)
+    }
+}
+
+fn mount(destination: &str, kind: proto::MountKind, readonly: bool) -> proto::Mount {
+    let (destination, kind) = (destination.into(), kind.into());
+    proto::Mount { destination, kind, readonly, ..Default::default() }
+}
+
+fn volume(volume: &str, files: &[(&str, &[u8])]) -> proto::PutVolumeRequest {
+    let files = files.iter().map(|(name, content)| proto::File {
+        name: (*name).into(),
+        content: (*content).into(),
+        ..Default::default()
+    });
+    proto::PutVolumeRequest { volume: volume.into(), files: files.collect(), ..Default::default() }
+}
+
+/// The content that the policy pins.
+fn conf() -> proto::PutVolumeRequest {
+    volume("conf", &[("app.conf", b"abc")])
+}
+
+fn update(memory: Option<u64>, cpu_millis: Option<u64>, pids: Option<u64>) -> proto::UpdateRequest {
+    proto::UpdateRequest {
+        container_id: "c1".into(),
+        memory_limit: memory,
+        cpu_millis,
+        pids,
+        ..Default::default()
+    }
+}
+
+fn container(id: &str) -> proto::ContainerRef {
+    proto::ContainerRef { container_id: id.into(), ..Default::default() }
 }
 
 fn exec(exec_id: &str) -> proto::ExecProcessRequest {
@@ -205,7 +298,8 @@ async fn every_call_is_denied_before_its_phase() {
     // A1.
     let bench = Bench::bound().await;
     let client = &bench.client;
-    let container = proto::ContainerRef { container_id: "c1".into(), ..Default::default() };
+    let container = container("c1");
+    let limits = update(Some(1 << 20), None, None);
     let resize = proto::ResizePtyRequest {
         process: MessageField::some(process("c1", "")),
         ..Default::default()
@@ -222,6 +316,9 @@ async fn every_call_is_denied_before_its_phase() {
         ("ResizePty", code(client.resize_pty(context(), &resize).await)),
         ("Pids", code(client.pids(context(), &container).await)),
         ("Stats", code(client.stats(context(), &container).await)),
+        ("TerminationMessage", code(client.termination_message(context(), &container).await)),
+        ("Update", code(client.update(context(), &limits).await)),
+        ("PutVolume", code(client.put_volume(context(), &conf()).await)),
         ("NextEvent", code(client.next_event(context(), &Default::default()).await)),
     ];
     for (call, code) in denied {
@@ -230,6 +327,7 @@ async fn every_call_is_denied_before_its_phase() {
     let hello = client.hello(context(), &proto::HelloRequest::new()).await.unwrap();
     assert_eq!((hello.api_version, hello.phase.unwrap()), (1, proto::Phase::BOUND));
     assert_eq!(bench.world.pulls.load(Ordering::SeqCst), 0);
+    assert!(bench.world.volumes.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -327,6 +425,232 @@ async fn what_runs_comes_from_the_policy() {
     assert_eq!(spec.env, ["A=b"]);
     assert_eq!(spec.hostname, "pod");
     assert!(spec.hosts.contains("10.1.2.3\tpod\n"));
+    assert!(spec.hosts.ends_with("10.9.9.9\tdb\n"));
+    let expected = Limits { memory_bytes: Some(1 << 20), cpu_millis: Some(500), pids: Some(10) };
+    assert_eq!(spec.limits, expected);
+    assert_eq!(spec.volumes["conf"], Volume::Content);
+    assert_eq!(spec.volumes["cache"], Volume::Memory { size_limit: Some(4096) });
+}
+
+#[tokio::test]
+async fn secrets_go_to_their_container_alone() {
+    // D19.
+    let bench = Bench::created().await;
+    let spec = bench.world.spec("c1");
+    let secrets: Vec<_> = spec.secrets.iter().map(|s| (s.path.as_str(), s.mode)).collect();
+    assert_eq!(secrets, [("/run/secrets/db", 0o400)]);
+    assert_eq!(**spec.secrets[0].content, *b"password");
+    assert_eq!(bench.world.fetches.load(Ordering::SeqCst), 1);
+    bench.client.create_container(context(), &silent("c2")).await.unwrap();
+    assert!(bench.world.spec("c2").secrets.is_empty());
+    assert_eq!(bench.world.fetches.load(Ordering::SeqCst), 1);
+    // A denied container costs no question to the broker.
+    let mut wrong = web("c3");
+    wrong.cwd = "/".into();
+    assert_eq!(bench.refuse_create(&wrong).await, Code::PolicyCwd);
+    assert_eq!(bench.world.fetches.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_secret_that_the_broker_lacks_fails_the_create_and_nothing_is_left() {
+    let bench = Bench::attested_with(|policy| {
+        let container = policy.containers.get_mut("web").unwrap();
+        container.secrets[0].resource = "kbs:///default/db/missing".parse().unwrap();
+    })
+    .await;
+    let before = bench.guest.fingerprint();
+    assert_eq!(bench.refuse_create(&web("c1")).await, Code::ResourceMissing);
+    assert_eq!(bench.world.creates.load(Ordering::SeqCst), 0);
+    assert!(bench.guest.fingerprint() == before);
+}
+
+#[tokio::test]
+async fn content_of_volumes_is_the_policys() {
+    // B13, A13.
+    let bench = Bench::attested().await;
+    let before = bench.guest.fingerprint();
+    let put =
+        async |request: proto::PutVolumeRequest| bench.client.put_volume(context(), &request).await;
+    let denied = [
+        volume("conf", &[("app.conf", b"abd")]),
+        volume("conf", &[("other.conf", b"abc")]),
+        volume("conf", &[("app.conf", b"abc"), ("more", b"")]),
+        volume("conf", &[]),
+        volume("unknown", &[("app.conf", b"abc")]),
+        // No way into what belongs to the containers.
+        volume("cache", &[("app.conf", b"abc")]),
+        volume("info", &[("big", &[0; 17])]),
+    ];
+    for request in denied {
+        assert_eq!(code(put(request).await), Code::PolicyVolume);
+    }
+    for name in ["../evil", "/etc/passwd", "..data", "a\0"] {
+        assert_eq!(code(put(volume("info", &[(name, b"x")])).await), Code::RequestInvalid);
+    }
+    assert!(bench.guest.fingerprint() == before, "a denial leaves the state as it was");
+    assert_eq!(bench.world.volumes.lock().unwrap().len(), 1);
+    put(volume("info", &[("labels", b"app=web")])).await.unwrap();
+    assert!(bench.guest.fingerprint() != before);
+    let written = bench.world.volumes.lock().unwrap().clone();
+    assert_eq!(written["conf"]["app.conf"], b"abc");
+    assert_eq!(written["info"]["labels"], b"app=web");
+}
+
+#[tokio::test]
+async fn a_failed_put_leaves_the_state_as_it_was() {
+    // A22.
+    let bench = Bench::attested().await;
+    let before = bench.guest.fingerprint();
+    bench.world.fail_puts.store(1, Ordering::SeqCst);
+    let put = || volume("info", &[("labels", b"x")]);
+    let failed = bench.client.put_volume(context(), &put()).await;
+    assert_eq!(code(failed), Code::ContainerFailed);
+    assert!(bench.guest.fingerprint() == before);
+    bench.client.put_volume(context(), &put()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_container_waits_for_the_content_of_its_volumes() {
+    let bench = Bench::bound().await;
+    bench.client.set_network(context(), &network()).await.unwrap();
+    bench.await_ready().await;
+    assert_eq!(bench.refuse_create(&web("c1")).await, Code::PolicyVolume);
+    bench.client.put_volume(context(), &conf()).await.unwrap();
+    bench.client.create_container(context(), &web("c1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn limits_change_within_the_policys_ranges() {
+    // A18.
+    let bench = Bench::running().await;
+    let client = &bench.client;
+    let before = bench.guest.fingerprint();
+    for request in [
+        update(Some(8 << 20), None, None),
+        update(Some(1), None, None),
+        // A range for memory is none for anything else.
+        update(None, Some(600), None),
+        update(None, None, Some(11)),
+        update(Some(2 << 20), Some(100), None),
+    ] {
+        assert_eq!(code(client.update(context(), &request).await), Code::PolicyResources);
+    }
+    for request in [update(None, None, None), update(Some(0), None, None)] {
+        assert_eq!(code(client.update(context(), &request).await), Code::RequestInvalid);
+    }
+    assert!(bench.guest.fingerprint() == before);
+    assert!(bench.world.limits.lock().unwrap().is_empty());
+    client.update(context(), &update(Some(2 << 20), None, None)).await.unwrap();
+    let set = bench.world.limits.lock().unwrap().clone();
+    let expected = Limits { memory_bytes: Some(2 << 20), cpu_millis: Some(500), pids: Some(10) };
+    assert_eq!(set, [("c1".to_owned(), expected)]);
+    let mut unknown = update(Some(2 << 20), None, None);
+    unknown.container_id = "c9".into();
+    assert_eq!(code(client.update(context(), &unknown).await), Code::RequestId);
+}
+
+#[tokio::test]
+async fn a_failed_update_is_undone_or_ends_the_guests_work() {
+    // A22.
+    let bench = Bench::running().await;
+    let client = &bench.client;
+    let before = bench.guest.fingerprint();
+    *bench.world.fail_update.lock().unwrap() = Some(true);
+    let request = update(Some(2 << 20), None, None);
+    assert_eq!(code(client.update(context(), &request).await), Code::ContainerFailed);
+    assert!(bench.guest.fingerprint() == before);
+    *bench.world.fail_update.lock().unwrap() = Some(false);
+    assert_eq!(code(client.update(context(), &request).await), Code::ContainerFailed);
+    assert_eq!(code(client.update(context(), &request).await), Code::GuestPoisoned);
+    assert_eq!(code(client.put_volume(context(), &conf()).await), Code::GuestPoisoned);
+}
+
+#[tokio::test]
+async fn figures_and_last_words_are_for_the_host_if_the_policy_says_so() {
+    // A27.
+    let bench = Bench::running().await;
+    let client = &bench.client;
+    client.create_container(context(), &silent("c2")).await.unwrap();
+    client.start(context(), &process("c2", "")).await.unwrap();
+    client.stats(context(), &container("c1")).await.unwrap();
+    assert_eq!(client.pids(context(), &container("c1")).await.unwrap().pids, [100]);
+    assert_eq!(code(client.stats(context(), &container("c2")).await), Code::PolicyMetrics);
+    assert_eq!(code(client.pids(context(), &container("c2")).await), Code::PolicyMetrics);
+    let early = client.termination_message(context(), &container("c1")).await;
+    assert_eq!(code(early), Code::RequestId, "it runs still");
+    for id in ["c1", "c2"] {
+        client.signal(context(), &signal(id, 15)).await.unwrap();
+        client.wait(context(), &process(id, "")).await.unwrap();
+    }
+    let words = client.termination_message(context(), &container("c1")).await.unwrap();
+    assert_eq!(words.message, b"last words");
+    let denied = client.termination_message(context(), &container("c2")).await;
+    assert_eq!(code(denied), Code::PolicyTerminationMessage);
+    let unknown = client.termination_message(context(), &container("c9")).await;
+    assert_eq!(code(unknown), Code::RequestId);
+}
+
+#[tokio::test]
+async fn a_command_has_its_own_user_and_variables() {
+    let bench = Bench::running().await;
+    let client = &bench.client;
+    let mut migrate = exec("e1");
+    migrate.argv = vec!["/bin/migrate".into()];
+    migrate.env = vec!["A=b".into(), "B=c".into()];
+    client.exec_process(context(), &migrate).await.unwrap();
+    client.start(context(), &process("c1", "e1")).await.unwrap();
+    let spec = bench.world.exec_spec("e1");
+    assert_eq!(spec.env, ["A=b", "B=c"]);
+    let user = spec.user.unwrap();
+    assert_eq!((user.uid, user.gid), (7, 8));
+    client.exec_process(context(), &exec("e2")).await.unwrap();
+    client.start(context(), &process("c1", "e2")).await.unwrap();
+    assert_eq!(bench.world.exec_spec("e2").user.unwrap().uid, 1000);
+}
+
+#[tokio::test]
+async fn the_network_is_within_the_policys_ranges() {
+    // E14.
+    let bench = Bench::bound().await;
+    let before = bench.guest.fingerprint();
+    let mut request = network();
+    let route = |gateway: &str| proto::Route {
+        gateway: gateway.into(),
+        interface: "eth0".into(),
+        ..Default::default()
+    };
+    request.routes = vec![route("10.1.3.1")];
+    let refused = bench.client.set_network(context(), &request).await;
+    assert_eq!(code(refused), Code::PolicyNetwork);
+    assert_eq!(bench.world.networks.load(Ordering::SeqCst), 0);
+    assert!(bench.guest.fingerprint() == before);
+    request.routes = vec![route("10.1.2.1")];
+    bench.client.set_network(context(), &request).await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_of_other_agents_do_not_exist() {
+    // A18: sent as they are, past the client.
+    let bench = Bench::running().await;
+    let raw = rpc::raw_client(&bench.host).unwrap();
+    let before = bench.guest.fingerprint();
+    for method in casemate_agent_api::class::NEVER {
+        let request = ttrpc::proto::Request {
+            service: "casemate.agent.v1.Agent".into(),
+            method: (*method).into(),
+            timeout_nano: 5_000_000_000,
+            ..Default::default()
+        };
+        match raw.request(request).await {
+            Err(ttrpc::Error::RpcStatus(status)) => {
+                let refused = [ttrpc::Code::NOT_FOUND, ttrpc::Code::UNIMPLEMENTED];
+                assert!(refused.contains(&status.code()), "{method}: {status:?}");
+            }
+            other => panic!("{method}: {other:?}"),
+        }
+    }
+    assert!(bench.guest.fingerprint() == before);
+    bench.client.hello(context(), &proto::HelloRequest::new()).await.unwrap();
 }
 
 #[tokio::test]
@@ -348,11 +672,15 @@ async fn each_difference_from_the_policy_has_its_code_and_leaves_nothing() {
     check(Code::PolicyMount, |r| {
         r.mounts.push(proto::Mount {
             destination: "/host".into(),
-            kind: proto::MountKind::VOLUME.into(),
+            kind: proto::MountKind::CONTENT.into(),
             ..Default::default()
         });
     })
     .await;
+    // B11: a path of the node in the place of a volume.
+    check(Code::PolicyMount, |r| r.mounts[0].kind = proto::MountKind::OTHER.into()).await;
+    check(Code::PolicyMount, |r| r.mounts[0].kind = proto::MountKind::EMPTY_DIR.into()).await;
+    check(Code::PolicyMount, |r| r.mounts[1].readonly = true).await;
     check(Code::PolicyRootfs, |r| r.readonly_rootfs = true).await;
     check(Code::RequestInvalid, |r| r.id = "../c1".into()).await;
     check(Code::RequestInvalid, |r| r.argv.push("a\0b".into())).await;
@@ -371,6 +699,7 @@ async fn a_denial_does_not_wait_for_the_image() {
     client.set_network(context(), &network()).await.unwrap();
     let request = proto::AwaitReadyRequest { timeout_ms: 5000, ..Default::default() };
     client.await_ready(context(), &request).await.unwrap();
+    client.put_volume(context(), &conf()).await.unwrap();
     let mut wrong = web("c1");
     wrong.argv.clear();
     wrong.argv.push("/bin/sh".into());
@@ -403,9 +732,15 @@ async fn starts_are_counted_and_ids_never_return() {
     client.wait(context(), &process("c1", "")).await.unwrap();
     client.delete(context(), &process("c1", "")).await.unwrap();
     assert_eq!(bench.refuse_create(&web("c1")).await, Code::RequestId);
+    // One that is deleted before it was started has not run.
     client.create_container(context(), &web("c2")).await.unwrap();
     client.delete(context(), &process("c2", "")).await.unwrap();
-    assert_eq!(bench.refuse_create(&web("c3")).await, Code::PolicyCount);
+    client.create_container(context(), &web("c3")).await.unwrap();
+    client.start(context(), &process("c3", "")).await.unwrap();
+    client.signal(context(), &signal("c3", 15)).await.unwrap();
+    client.wait(context(), &process("c3", "")).await.unwrap();
+    client.delete(context(), &process("c3", "")).await.unwrap();
+    assert_eq!(bench.refuse_create(&web("c4")).await, Code::PolicyCount);
 }
 
 #[tokio::test]
@@ -503,13 +838,7 @@ async fn output_and_input_cross_and_outlive_the_connection() {
 async fn a_silent_container_gives_the_host_nothing() {
     // A16, E16.
     let bench = Bench::attested().await;
-    let mut silent = web("c1");
-    silent.name = "silent".into();
-    silent.argv = vec!["/bin/silent".into()];
-    silent.env.clear();
-    silent.cwd = "/".into();
-    silent.stdin = false;
-    bench.client.create_container(context(), &silent).await.unwrap();
+    bench.client.create_container(context(), &silent("c1")).await.unwrap();
     assert!(bench.world.has_no_output("c1"));
     let mut stdout = bench.host.open(StreamKind::Stdout(id("c1", None))).unwrap();
     assert_eq!(stdout.read_to_end(&mut Vec::new()).await.unwrap(), 0);

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::request::Limits;
 use crate::request::Stats;
 use crate::signal;
 
@@ -88,6 +89,33 @@ impl Cgroup {
             pids_current: &text("pids.current"),
             pids_max: &text("pids.max"),
         }))
+    }
+
+    /// Sets the limits that are given and leaves the others. Either all of them hold afterwards or
+    /// those from before.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses one: [`UpdateError::Refused`] if everything is as before,
+    /// [`UpdateError::NotUndone`] if not.
+    pub(crate) fn update(&self, limits: Limits) -> Result<(), UpdateError> {
+        let mut undo = Vec::new();
+        for (file, value) in limit_files(limits) {
+            let changed = self
+                .read(file)
+                .map_err(|source| self.error("read", file, source))
+                .and_then(|before| self.write(file, &value).map(|()| before));
+            match changed {
+                Ok(before) => undo.push((file, before)),
+                Err(cause) => {
+                    for (file, before) in undo.into_iter().rev() {
+                        self.write(file, before.trim_end()).map_err(UpdateError::NotUndone)?;
+                    }
+                    return Err(UpdateError::Refused(cause));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Signals every process.
@@ -179,6 +207,23 @@ impl Cgroup {
     }
 }
 
+/// The files of the limits that are given, with their new content.
+fn limit_files(limits: Limits) -> Vec<(&'static str, String)> {
+    let memory = limits.memory_bytes.map(|bytes| ("memory.max", bytes.to_string()));
+    let cpu = limits.cpu_millis.map(|millis| {
+        let (quota, period) = cpu_time(millis);
+        ("cpu.max", format!("{quota} {period}"))
+    });
+    let pids = limits.pids.map(|pids| ("pids.max", pids.to_string()));
+    [memory, cpu, pids].into_iter().flatten().collect()
+}
+
+/// CPU time in each period, and the period, in microseconds; the kernel takes no quota below 1 ms.
+pub(crate) fn cpu_time(millis: u64) -> (u64, u64) {
+    let quota = millis.saturating_mul(CPU_PERIOD_US / 1000);
+    (quota.max(LEAST_QUOTA_US), CPU_PERIOD_US)
+}
+
 /// Whether a cgroup has been removed: before it was opened, or between open and read.
 fn gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
@@ -195,6 +240,18 @@ pub struct CgroupError {
     source: io::Error,
 }
 
+/// New limits were not set.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpdateError {
+    /// The limits are as before.
+    #[error("the limits are not set")]
+    Refused(#[source] CgroupError),
+    /// Some of the limits are new and some old.
+    #[error("some limits are set and cannot be taken back")]
+    NotUndone(#[source] CgroupError),
+}
+
 const PROCS: &str = "cgroup.procs";
 const FREEZE: &str = "cgroup.freeze";
 const MEMORY_EVENTS: &str = "memory.events";
@@ -205,3 +262,52 @@ const MAX_TREE: usize = 4096;
 /// A killed process is gone within milliseconds unless it hangs in the kernel: wait up to 10 s.
 const EMPTY_TRIES: u32 = 1000;
 const EMPTY_PAUSE: Duration = Duration::from_millis(10);
+
+/// Kubernetes' own period.
+const CPU_PERIOD_US: u64 = 100_000;
+const LEAST_QUOTA_US: u64 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with the files of a cgroup.
+    fn cgroup(files: &[&str]) -> (tempfile::TempDir, Cgroup) {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            fs::write(folder.path().join(file), "max\n").unwrap();
+        }
+        let directory = folder.path().to_owned();
+        (folder, Cgroup { directory })
+    }
+
+    #[test]
+    fn only_given_limits_are_set() {
+        let (_folder, cgroup) = cgroup(&["memory.max", "cpu.max", "pids.max"]);
+        let limits = Limits { memory_bytes: Some(4096), cpu_millis: Some(1500), pids: None };
+        cgroup.update(limits).unwrap();
+        let files = ["memory.max", "cpu.max", "pids.max"].map(|file| cgroup.read(file).unwrap());
+        assert_eq!(files, ["4096", "150000 100000", "max\n"]);
+        cgroup.update(Limits { pids: Some(7), ..Limits::default() }).unwrap();
+        assert_eq!(cgroup.read("pids.max").unwrap(), "7");
+        assert_eq!(cgroup.read("memory.max").unwrap(), "4096");
+    }
+
+    #[test]
+    fn a_refused_limit_takes_the_others_back() {
+        // The directory in the place of a file is what refuses here.
+        let (folder, cgroup) = cgroup(&["memory.max", "cpu.max"]);
+        fs::create_dir(folder.path().join("pids.max")).unwrap();
+        let limits = Limits { memory_bytes: Some(4096), cpu_millis: Some(1), pids: Some(7) };
+        assert!(matches!(cgroup.update(limits), Err(UpdateError::Refused(_))));
+        assert_eq!(cgroup.read("memory.max").unwrap(), "max");
+        assert_eq!(cgroup.read("cpu.max").unwrap(), "max");
+    }
+
+    #[test]
+    fn cpu_time_is_what_the_kernel_takes() {
+        assert_eq!(cpu_time(1000), (100_000, 100_000));
+        assert_eq!(cpu_time(1), (1000, 100_000));
+        assert_eq!(cpu_time(u64::MAX), (u64::MAX, 100_000));
+    }
+}

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the agent asks of the runtime: the owner's container and the values that were granted.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use casemate_policy::Container;
+use casemate_policy::User;
+use zeroize::Zeroizing;
 
 use crate::id::ContainerId;
 
@@ -27,6 +31,10 @@ pub struct CreateSpec {
     pub hosts: String,
     /// Content of `/etc/resolv.conf`, where the policy mounts one.
     pub resolv_conf: String,
+    /// The pod's volumes, by name; those that the container mounts must be among them.
+    pub volumes: BTreeMap<String, Volume>,
+    /// Files that this container alone sees.
+    pub secrets: Vec<SecretFile>,
     /// Directory of the unpacked image. It is only read.
     pub rootfs: PathBuf,
     /// Which streams the agent wants.
@@ -35,8 +43,39 @@ pub struct CreateSpec {
     pub limits: Limits,
 }
 
-/// A command to run in a running container, with the container's own environment, working
-/// directory, user, capabilities and filters.
+/// A volume of the pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Volume {
+    /// Memory of the guest that the pod's containers share.
+    Memory {
+        /// Most bytes in it; `None` = as much as the guest has.
+        size_limit: Option<u64>,
+    },
+    /// Content that came from outside, in immutable revisions: always read-only, without programs,
+    /// devices and set-user-id bits.
+    Content,
+}
+
+/// A secret as a file in the guest's memory.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretFile {
+    /// Absolute path in the container.
+    pub path: String,
+    /// Permission bits; the file belongs to the container's user and group.
+    pub mode: u32,
+    /// Its bytes; overwritten when they are dropped.
+    pub content: Zeroizing<Vec<u8>>,
+}
+
+/// Without the content.
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// A command to run in a running container, with the container's own working directory,
+/// capabilities and filters.
 #[derive(Debug, Clone)]
 pub struct ExecSpec {
     /// The container.
@@ -47,6 +86,8 @@ pub struct ExecSpec {
     pub argv: Vec<String>,
     /// The whole environment, `NAME=value`.
     pub env: Vec<String>,
+    /// Its user; `None` = the container's.
+    pub user: Option<User>,
     /// Which streams the agent wants.
     pub stdio: StdioRequest,
 }
@@ -81,8 +122,10 @@ pub struct WindowSize {
 pub struct Limits {
     /// `memory.max` in bytes.
     pub memory_bytes: Option<u64>,
+    /// `cpu.max` in thousandths of a CPU.
+    pub cpu_millis: Option<u64>,
     /// `pids.max`.
-    pub pids: Option<u32>,
+    pub pids: Option<u64>,
 }
 
 /// A process that was created.

@@ -24,20 +24,24 @@ use crate::request::CreateSpec;
 use crate::request::Created;
 use crate::request::ExecSpec;
 use crate::request::Exit;
+use crate::request::Limits;
 use crate::request::SignalScope;
 use crate::request::Stats;
 use crate::request::WindowSize;
 use crate::rootfs::Layout;
+use crate::volumes::VolumeStore;
 
 pub use error::CreateError;
 pub use error::DeleteError;
 pub use error::ExecError;
 pub use error::InspectError;
+pub use error::MessageError;
 pub use error::ResizeError;
 pub use error::SetupError;
 pub use error::SignalError;
 pub use error::StartError;
 pub use error::UnknownProcess;
+pub use error::UpdateLimitsError;
 
 use table::Table;
 
@@ -243,6 +247,34 @@ impl Runtime {
     pub fn stats(&self, id: &ContainerId) -> Result<Stats, InspectError> {
         self.inner.table.pid(&ProcessId::init(id.clone()))?;
         Ok(self.inner.cgroup(id).stats()?)
+    }
+
+    /// Sets limits of a container's cgroup; those that are not given stay.
+    ///
+    /// # Errors
+    ///
+    /// When the container is unknown, or the kernel refuses: then the limits are as before, or the
+    /// error says that they are not.
+    pub fn update(&self, id: &ContainerId, limits: Limits) -> Result<(), UpdateLimitsError> {
+        self.inner.table.pid(&ProcessId::init(id.clone()))?;
+        Ok(self.inner.cgroup(id).update(limits)?)
+    }
+
+    /// The last 4096 bytes of what a container has written to its termination log; none if it has
+    /// no such file.
+    ///
+    /// # Errors
+    ///
+    /// When the container is unknown or the file cannot be read.
+    pub fn termination_message(&self, id: &ContainerId) -> Result<Vec<u8>, MessageError> {
+        self.inner.table.pid(&ProcessId::init(id.clone()))?;
+        Ok(self.inner.layout.termination_message(id)?)
+    }
+
+    /// The pod's volumes.
+    #[must_use]
+    pub fn volumes(&self) -> &VolumeStore {
+        self.inner.layout.volumes()
     }
 
     /// The containers from now on in which the kernel kills a process for want of memory.

@@ -9,6 +9,10 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use casemate_policy::Capability;
+use casemate_policy::ProcMount;
+use casemate_policy::Rlimit;
+use casemate_policy::RlimitKind;
+use casemate_policy::RlimitValue;
 use casemate_policy::Seccomp;
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::Capabilities;
@@ -17,6 +21,7 @@ use libcontainer::oci_spec::runtime::Linux;
 use libcontainer::oci_spec::runtime::LinuxBuilder;
 use libcontainer::oci_spec::runtime::LinuxCapabilities;
 use libcontainer::oci_spec::runtime::LinuxCapabilitiesBuilder;
+use libcontainer::oci_spec::runtime::LinuxCpuBuilder;
 use libcontainer::oci_spec::runtime::LinuxDeviceCgroupBuilder;
 use libcontainer::oci_spec::runtime::LinuxDeviceType;
 use libcontainer::oci_spec::runtime::LinuxMemoryBuilder;
@@ -37,6 +42,7 @@ use libcontainer::oci_spec::runtime::SpecBuilder;
 use libcontainer::oci_spec::runtime::User;
 use libcontainer::oci_spec::runtime::UserBuilder;
 
+use crate::cgroup::cpu_time;
 use crate::request::CreateSpec;
 use crate::request::ExecSpec;
 use crate::request::Limits;
@@ -70,25 +76,29 @@ pub(crate) fn build(create: &CreateSpec, places: &Places<'_>) -> Result<Spec, Sp
                 .readonly(create.container.readonly_rootfs)
                 .build()?,
         )
-        .mounts(mounts::build(&create.container.mounts, places.sources)?)
+        .mounts(mounts::build(create, places.sources)?)
         .hostname(create.hostname.as_str())
         .process(process(create)?)
         .linux(linux(create, places.cgroup)?)
         .build()?)
 }
 
-/// The process of a command in the container: the container's own, with another command line.
+/// The process of a command in the container: the container's own, with another command line, and
+/// perhaps another user.
 ///
 /// # Errors
 ///
 /// When the argument list cannot be run.
 pub(crate) fn exec_process(init: &Process, exec: &ExecSpec) -> Result<Process, SpecError> {
-    let ExecSpec { argv, env, stdio, .. } = exec;
+    let ExecSpec { argv, env, user: wanted, stdio, .. } = exec;
     check_argv(argv)?;
     check_environment(env)?;
     let mut process = init.clone();
     process.set_args(Some(argv.clone()));
     process.set_env(Some(env.clone()));
+    if let Some(wanted) = wanted {
+        process.set_user(user(wanted)?);
+    }
     process.set_terminal(Some(matches!(stdio, StdioRequest::Terminal(_))));
     Ok(process)
 }
@@ -132,7 +142,7 @@ fn process(create: &CreateSpec) -> Result<Process, SpecError> {
         .env(create.env.clone())
         .cwd(container.cwd.as_str())
         .capabilities(capability_sets(container.capabilities.iter().map(Capability::as_str))?)
-        .rlimits(rlimits()?)
+        .rlimits(rlimits(&container.rlimits)?)
         .oom_score_adj(OOM_SCORE_ADJ);
     let mut process = builder.build()?;
     // libcontainer loads the filter after it has dropped capabilities whenever this field is there,
@@ -151,20 +161,31 @@ fn user(user: &casemate_policy::User) -> Result<User, SpecError> {
 }
 
 fn linux(create: &CreateSpec, cgroup: &Path) -> Result<Linux, SpecError> {
+    let proc_mount = create.container.proc_mount;
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces()?)
         .resources(resources(create.limits)?)
         .cgroups_path(cgroup)
         .devices(Vec::new())
         .rootfs_propagation("private")
-        .masked_paths(MASKED.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>())
-        .readonly_paths(READONLY.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>())
+        .masked_paths(guarded(MASKED, proc_mount))
+        .readonly_paths(guarded(READONLY, proc_mount))
         .build()?;
     linux.set_seccomp(match create.container.seccomp {
         Seccomp::Default => Some(seccomp::default_profile(&create.container.capabilities)?),
         Seccomp::Unconfined => None,
     });
     Ok(linux)
+}
+
+/// The paths to guard. `unmasked` opens those of /proc, as Kubernetes' `procMount` does; what
+/// reaches into the guest's devices stays closed.
+fn guarded(paths: &[&str], proc_mount: ProcMount) -> Vec<String> {
+    let stays = |path: &&&str| match proc_mount {
+        ProcMount::Default => true,
+        ProcMount::Unmasked => !path.starts_with("/proc/"),
+    };
+    paths.iter().filter(stays).map(|path| (*path).to_owned()).collect()
 }
 
 /// Own process ids, mounts, host name and cgroup root. Network and System V IPC are the pod's,
@@ -197,19 +218,65 @@ fn resources(limits: Limits) -> Result<LinuxResources, OciSpecError> {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         resources.set_memory(Some(LinuxMemoryBuilder::default().limit(bytes).build()?));
     }
+    if let Some(millis) = limits.cpu_millis {
+        let (quota, period) = cpu_time(millis);
+        let quota = i64::try_from(quota).unwrap_or(i64::MAX);
+        resources.set_cpu(Some(LinuxCpuBuilder::default().quota(quota).period(period).build()?));
+    }
     if let Some(pids) = limits.pids {
-        resources.set_pids(Some(LinuxPidsBuilder::default().limit(i64::from(pids)).build()?));
+        resources.set_pids(Some(
+            LinuxPidsBuilder::default().limit(i64::try_from(pids).unwrap_or(i64::MAX)).build()?,
+        ));
     }
     Ok(resources)
 }
 
-fn rlimits() -> Result<Vec<PosixRlimit>, OciSpecError> {
-    RLIMITS
+/// The policy's limits, and the defaults for those that it does not name.
+fn rlimits(policy: &[Rlimit]) -> Result<Vec<PosixRlimit>, OciSpecError> {
+    let policy = policy
         .iter()
-        .map(|&(typ, soft, hard)| {
+        .map(|limit| (rlimit_type(limit.kind), rlimit_value(limit.soft), rlimit_value(limit.hard)));
+    let mut limits: Vec<_> = policy.collect();
+    for default in RLIMITS {
+        if !limits.iter().any(|(typ, ..)| *typ == default.0) {
+            limits.push(*default);
+        }
+    }
+    limits
+        .into_iter()
+        .map(|(typ, soft, hard)| {
             PosixRlimitBuilder::default().typ(typ).soft(soft).hard(hard).build()
         })
         .collect()
+}
+
+const fn rlimit_value(value: RlimitValue) -> u64 {
+    match value {
+        RlimitValue::Limit(limit) => limit,
+        // RLIM_INFINITY
+        RlimitValue::Unlimited => u64::MAX,
+    }
+}
+
+const fn rlimit_type(kind: RlimitKind) -> PosixRlimitType {
+    match kind {
+        RlimitKind::As => PosixRlimitType::RlimitAs,
+        RlimitKind::Core => PosixRlimitType::RlimitCore,
+        RlimitKind::Cpu => PosixRlimitType::RlimitCpu,
+        RlimitKind::Data => PosixRlimitType::RlimitData,
+        RlimitKind::Fsize => PosixRlimitType::RlimitFsize,
+        RlimitKind::Locks => PosixRlimitType::RlimitLocks,
+        RlimitKind::Memlock => PosixRlimitType::RlimitMemlock,
+        RlimitKind::Msgqueue => PosixRlimitType::RlimitMsgqueue,
+        RlimitKind::Nice => PosixRlimitType::RlimitNice,
+        RlimitKind::Nofile => PosixRlimitType::RlimitNofile,
+        RlimitKind::Nproc => PosixRlimitType::RlimitNproc,
+        RlimitKind::Rss => PosixRlimitType::RlimitRss,
+        RlimitKind::Rtprio => PosixRlimitType::RlimitRtprio,
+        RlimitKind::Rttime => PosixRlimitType::RlimitRttime,
+        RlimitKind::Sigpending => PosixRlimitType::RlimitSigpending,
+        RlimitKind::Stack => PosixRlimitType::RlimitStack,
+    }
 }
 
 fn check_argv(argv: &[String]) -> Result<(), SpecError> {
@@ -277,6 +344,12 @@ pub enum SpecError {
     /// Two mounts on the same destination.
     #[error("two mounts on {destination:?}")]
     DestinationTwice {
+        /// The destination in the policy.
+        destination: String,
+    },
+    /// A mount of a volume that the pod does not have.
+    #[error("the mount on {destination:?} names no volume of the pod")]
+    Volume {
         /// The destination in the policy.
         destination: String,
     },

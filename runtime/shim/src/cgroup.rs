@@ -161,7 +161,7 @@ pub fn remove(folders: &[PathBuf]) {
 }
 
 /// What an update may change of a running VMM: its CPU time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CpuLimits {
     /// Weight against other cgroups, 2 to 262144 (v1's scale).
     pub shares: Option<u64>,
@@ -169,6 +169,8 @@ pub struct CpuLimits {
     pub quota: Option<i64>,
     /// Length of a period, in microseconds.
     pub period: Option<u64>,
+    /// CPUs that it may use (cpuset(7), "List format").
+    pub cpus: Option<String>,
 }
 
 impl CpuLimits {
@@ -190,16 +192,15 @@ impl CpuLimits {
             return Err(refuse("a change of the pod's memory"));
         }
         let cpu = resources.cpu.unwrap_or_default();
-        if cpu.cpus.is_some_and(|set| !set.is_empty())
-            || cpu.mems.is_some_and(|set| !set.is_empty())
-        {
-            return Err(refuse("pinning to CPUs or memory nodes"));
+        if cpu.mems.is_some_and(|set| !set.is_empty()) {
+            return Err(refuse("pinning to memory nodes"));
         }
         let given = |n: &u64| *n > 0;
         Ok(Self {
             shares: cpu.shares.filter(given),
             quota: cpu.quota.filter(|quota| *quota != 0),
             period: cpu.period.filter(given),
+            cpus: cpu.cpus.filter(|set| !set.is_empty()),
         })
     }
 
@@ -207,8 +208,15 @@ impl CpuLimits {
     ///
     /// # Errors
     ///
-    /// [`ShimError::File`].
-    pub fn apply(self, hierarchies: &Hierarchies, folders: &[PathBuf]) -> Result<(), ShimError> {
+    /// [`ShimError::File`]; [`ShimError::Unsupported`] for pinning under cgroup v1, of which the
+    /// VMM has no cpuset.
+    pub fn apply(&self, hierarchies: &Hierarchies, folders: &[PathBuf]) -> Result<(), ShimError> {
+        if self.cpus.is_some() && matches!(hierarchies, Hierarchies::Legacy { .. }) {
+            return Err(ShimError::Unsupported {
+                what: "pinning to CPUs",
+                reason: "with cgroup v1 the VMM is in no cpuset; use a node with cgroup v2",
+            });
+        }
         for (path, value) in self.writes(hierarchies, folders) {
             fs::write(&path, value).map_err(|source| ShimError::File {
                 action: "write",
@@ -219,7 +227,7 @@ impl CpuLimits {
         Ok(())
     }
 
-    fn writes(self, hierarchies: &Hierarchies, folders: &[PathBuf]) -> Vec<(PathBuf, String)> {
+    fn writes(&self, hierarchies: &Hierarchies, folders: &[PathBuf]) -> Vec<(PathBuf, String)> {
         let mut writes = Vec::new();
         match hierarchies {
             Hierarchies::Unified { .. } => {
@@ -234,6 +242,9 @@ impl CpuLimits {
                     };
                     let period = self.period.unwrap_or(DEFAULT_PERIOD_US);
                     writes.push((folder.join("cpu.max"), format!("{quota} {period}")));
+                }
+                if let Some(cpus) = &self.cpus {
+                    writes.push((folder.join("cpuset.cpus"), cpus.clone()));
                 }
             }
             Hierarchies::Legacy { roots } => {
@@ -371,19 +382,19 @@ mod tests {
     fn cpu_limits_are_written_in_either_scheme() {
         let json = br#"{"cpu": {"shares": 1024, "quota": 50000, "period": 100000}, "memory": {}}"#;
         let limits = CpuLimits::parse(json).unwrap();
-        let written = |hierarchies: &Hierarchies, limits: CpuLimits| {
+        let written = |hierarchies: &Hierarchies, limits: &CpuLimits| {
             let folders = hierarchies.folders("/s").unwrap();
             let writes = limits.writes(hierarchies, &folders).into_iter();
             writes.map(|(path, value)| format!("{} {value}", path.display())).collect::<Vec<_>>()
         };
         let unified = Hierarchies::parse(UNIFIED);
         assert_eq!(
-            written(&unified, limits),
+            written(&unified, &limits),
             ["/sys/fs/cgroup/s/cpu.weight 39", "/sys/fs/cgroup/s/cpu.max 50000 100000"]
         );
         let cpu = "/sys/fs/cgroup/cpu,cpuacct/s";
         assert_eq!(
-            written(&Hierarchies::parse(HYBRID), limits),
+            written(&Hierarchies::parse(HYBRID), &limits),
             [
                 format!("{cpu}/cpu.shares 1024"),
                 format!("{cpu}/cpu.cfs_period_us 100000"),
@@ -391,16 +402,16 @@ mod tests {
             ]
         );
         let unlimited = CpuLimits { quota: Some(-1), ..CpuLimits::default() };
-        assert_eq!(written(&unified, unlimited), ["/sys/fs/cgroup/s/cpu.max max 100000"]);
+        assert_eq!(written(&unified, &unlimited), ["/sys/fs/cgroup/s/cpu.max max 100000"]);
+        let pinned = CpuLimits { cpus: Some("0,4".to_owned()), ..CpuLimits::default() };
+        assert_eq!(written(&unified, &pinned), ["/sys/fs/cgroup/s/cpuset.cpus 0,4"]);
+        let refused = pinned.apply(&Hierarchies::parse(HYBRID), &[]);
+        assert!(matches!(refused, Err(ShimError::Unsupported { .. })));
     }
 
     #[test]
     fn what_a_vm_cannot_follow_is_refused() {
-        for json in [
-            r#"{"memory": {"limit": 1048576}}"#,
-            r#"{"cpu": {"cpus": "0-1"}}"#,
-            r#"{"cpu": {"mems": "0"}}"#,
-        ] {
+        for json in [r#"{"memory": {"limit": 1048576}}"#, r#"{"cpu": {"mems": "0"}}"#] {
             let refused = CpuLimits::parse(json.as_bytes());
             assert!(matches!(refused, Err(ShimError::Unsupported { .. })), "{json}");
         }

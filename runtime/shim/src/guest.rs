@@ -280,6 +280,46 @@ impl Guest {
             .await
     }
 
+    /// Gives a volume its content.
+    ///
+    /// # Errors
+    ///
+    /// The guest's.
+    pub async fn put_volume(&self, request: &proto::PutVolumeRequest) -> Result<(), ApiError> {
+        self.call(self.deadline, async |client, context| client.put_volume(context, request).await)
+            .await
+            .map(drop)
+    }
+
+    /// Changes limits of a container.
+    ///
+    /// # Errors
+    ///
+    /// The guest's.
+    pub async fn update(&self, request: &proto::UpdateRequest) -> Result<(), ApiError> {
+        self.call(self.deadline, async |client, context| client.update(context, request).await)
+            .await
+            .map(drop)
+    }
+
+    /// The last words of a container that has ended: at most 4096 bytes (E19).
+    ///
+    /// # Errors
+    ///
+    /// The guest's.
+    pub async fn termination_message(&self, process: &Process) -> Result<Vec<u8>, ApiError> {
+        let container_id = process.task.to_string();
+        let request = proto::ContainerRef { container_id, ..Default::default() };
+        let mut message = self
+            .call(self.deadline, async |client, context| {
+                client.termination_message(context, &request).await
+            })
+            .await?
+            .message;
+        message.truncate(MAX_TERMINATION_MESSAGE);
+        Ok(message)
+    }
+
     /// Waits for the guest's next event, a while.
     ///
     /// # Errors
@@ -290,6 +330,21 @@ impl Guest {
         let request = proto::NextEventRequest { timeout_ms, ..Default::default() };
         self.call(EVENT_POLL.saturating_add(self.deadline), async |client, context| {
             client.next_event(context, &request).await
+        })
+        .await
+    }
+
+    /// Waits for records of the guest's audit log from the number `from` on, a while.
+    ///
+    /// # Errors
+    ///
+    /// The guest's.
+    pub async fn read_audit(&self, from: u64) -> Result<proto::ReadAuditReply, ApiError> {
+        let timeout_ms = u32::try_from(EVENT_POLL.as_millis()).unwrap_or(u32::MAX);
+        let request =
+            proto::ReadAuditRequest { from_sequence: from, timeout_ms, ..Default::default() };
+        self.call(EVENT_POLL.saturating_add(self.deadline), async |client, context| {
+            client.read_audit(context, &request).await
         })
         .await
     }
@@ -378,6 +433,8 @@ fn process_id(process: &Process) -> Result<ProcessId, RequestError> {
     Ok(ProcessId::new(container, exec))
 }
 
+/// What kubelet reads of a termination message, in bytes.
+const MAX_TERMINATION_MESSAGE: usize = 4096;
 /// How long one question whether the guest is ready may wait.
 const POLL: Duration = Duration::from_secs(10);
 /// How long one question for an event may wait.

@@ -21,6 +21,7 @@
 //! - Everything on the host that belongs to a sandbox is listed in its state file, so that `delete`
 //!   finds it after any crash.
 
+pub mod audit;
 pub mod cgroup;
 pub mod config;
 pub mod containerd;
@@ -31,12 +32,14 @@ pub mod outside;
 pub mod pod;
 pub mod projection;
 pub mod resolv_conf;
+pub mod resources;
 pub mod runtime_options;
 pub mod service;
 pub mod spec;
 pub mod state;
 pub mod status;
 pub mod stdio;
+pub mod volumes;
 
 mod actions;
 mod logging;

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 
 use casemate_agent_api::ApiError;
@@ -30,16 +31,19 @@ use casemate_sandbox::View;
 use casemate_vmm::Vm;
 use tokio::sync::watch as channel;
 
+use crate::audit::AuditFile;
 use crate::cgroup::Hierarchies;
 use crate::config::Deadlines;
 use crate::error::ShimError;
 use crate::events;
 use crate::guest::Guest;
 use crate::outside::Outside;
+use crate::resources::Resources;
 use crate::state::StateDir;
 use crate::status::StatusFile;
 use crate::stdio::Life;
 use crate::stdio::Uris;
+use crate::volumes::Courier;
 
 pub use requests::CreateTask;
 
@@ -57,6 +61,8 @@ pub struct Pod {
 struct Inner {
     machine: Sandbox,
     records: BTreeMap<Process, Record>,
+    /// What the host itself keeps of each container.
+    planned: BTreeMap<Id, Planned>,
     running: Option<Arc<Running>>,
 }
 
@@ -67,12 +73,24 @@ struct Record {
     life: channel::Sender<Life>,
 }
 
+/// What of a container's specification concerns the host alone.
+struct Planned {
+    /// Limits as containerd said them last.
+    resources: Resources,
+    /// File that takes the termination message.
+    termination_log: Option<std::path::PathBuf>,
+}
+
 /// The VM and what belongs to it.
 struct Running {
     vm: Arc<dyn Vm>,
     guest: channel::Receiver<Boot>,
+    /// Brings volumes to the guest, once one is wanted.
+    courier: OnceLock<Courier>,
     status: Arc<StatusFile>,
     dir: StateDir,
+    /// The guest's audit log.
+    audit: AuditFile,
     network_namespace: std::path::PathBuf,
     hierarchies: Hierarchies,
     /// The VMM's cgroup, one folder for each hierarchy.
@@ -95,7 +113,8 @@ impl Pod {
     #[must_use]
     pub fn new(id: Id, namespace: String, outside: Outside) -> Arc<Self> {
         let machine = Sandbox::new(id.clone());
-        let inner = Inner { machine, records: BTreeMap::new(), running: None };
+        let inner =
+            Inner { machine, records: BTreeMap::new(), planned: BTreeMap::new(), running: None };
         Arc::new(Self {
             id,
             namespace,
@@ -270,7 +289,11 @@ impl Pod {
         let gone = |other: &Process| {
             other == process || (process.exec.is_none() && other.task == process.task)
         };
-        self.lock().records.retain(|other, record| {
+        let mut inner = self.lock();
+        if process.exec.is_none() {
+            inner.planned.remove(&process.task);
+        }
+        inner.records.retain(|other, record| {
             let stays = !gone(other);
             if !stays {
                 advance(&record.life, Life::Deleted);

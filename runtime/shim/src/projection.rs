@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::path::PathBuf;
 
 use casemate_agent_api::proto;
 use casemate_agent_api::proto::MountKind;
@@ -21,6 +22,9 @@ use crate::resolv_conf::Dns;
 use crate::spec;
 use crate::spec::Spec;
 use crate::stdio::Streams;
+use crate::volumes;
+use crate::volumes::Origin;
+use crate::volumes::Volume;
 
 /// The request for a container.
 ///
@@ -160,22 +164,34 @@ fn kind(destination: &str, mount: &spec::Mount) -> Option<MountKind> {
         "/dev/shm" => Some(MountKind::SHM),
         // /proc, /dev, /sys and their like
         _ if !bind => None,
-        _ if is_empty_dir(&mount.source) => Some(MountKind::EMPTY_DIR),
-        _ if is_termination_log(&mount.source) => Some(MountKind::TERMINATION_LOG),
-        _ => Some(MountKind::VOLUME),
+        _ => Some(match volumes::origin(&mount.source) {
+            Origin::EmptyDir => MountKind::EMPTY_DIR,
+            Origin::Content(_) => MountKind::CONTENT,
+            Origin::TerminationLog => MountKind::TERMINATION_LOG,
+            Origin::Other => MountKind::OTHER,
+        }),
     }
 }
 
-/// kubelet: `<root>/pods/<uid>/volumes/kubernetes.io~empty-dir/<volume>`
-fn is_empty_dir(source: &str) -> bool {
-    let mut parts = source.rsplit('/').skip(1);
-    parts.next() == Some("kubernetes.io~empty-dir") && parts.next() == Some("volumes")
+/// The volumes with content that a container mounts.
+#[must_use]
+pub fn content_volumes(spec: &Spec) -> Vec<Volume> {
+    let origins = spec.mounts.iter().map(|mount| volumes::origin(&mount.source));
+    origins
+        .filter_map(|origin| match origin {
+            Origin::Content(volume) => Some(volume),
+            _ => None,
+        })
+        .collect()
 }
 
-/// kubelet: `<root>/pods/<uid>/containers/<container>/<hash>`
-fn is_termination_log(source: &str) -> bool {
-    let mut parts = source.rsplit('/').skip(2);
-    parts.next() == Some("containers") && parts.nth(1) == Some("pods")
+/// The file on the host that takes a container's termination message.
+#[must_use]
+pub fn termination_log(spec: &Spec) -> Option<PathBuf> {
+    let is_log =
+        |m: &&spec::Mount| kind(&clean(&m.destination), m) == Some(MountKind::TERMINATION_LOG);
+    let path = PathBuf::from(&spec.mounts.iter().find(is_log)?.source);
+    path.is_absolute().then_some(path)
 }
 
 /// The path without doubled and trailing slashes and without `.`; `..` is left for the agent to
@@ -225,8 +241,8 @@ mod tests {
                 format!("{pods}/volumes/kubernetes.io~empty-dir/cache"),
                 MountKind::EMPTY_DIR,
             ),
-            ("/secret", format!("{pods}/volumes/kubernetes.io~secret/s"), MountKind::VOLUME),
-            ("/data", "/srv/kubernetes.io~empty-dir/x".to_owned(), MountKind::VOLUME),
+            ("/secret", format!("{pods}/volumes/kubernetes.io~secret/s"), MountKind::CONTENT),
+            ("/data", "/srv/kubernetes.io~empty-dir/x".to_owned(), MountKind::OTHER),
         ] {
             let expected = (clean(destination), kind, false);
             assert_eq!(projected(&bind(destination, &source, &["rbind", "rw"])), Some(expected));
@@ -254,6 +270,33 @@ mod tests {
     fn readonly_is_taken_from_the_options() {
         assert!(projected(&bind("/v", "/s", &["rbind", "ro"])).unwrap().2);
         assert!(!projected(&bind("/v", "/s", &["rbind", "rw"])).unwrap().2);
+    }
+
+    #[test]
+    fn the_shim_finds_what_it_carries_for_a_container() {
+        let pods = "/var/lib/kubelet/pods/0a1b";
+        let spec = Spec::parse(
+            serde_json::json!({ "mounts": [
+                bind_json("/etc/hosts", &format!("{pods}/etc-hosts")),
+                bind_json("/conf", &format!("{pods}/volumes/kubernetes.io~configmap/conf")),
+                bind_json("/data", "/srv/data"),
+                bind_json("/last-words", &format!("{pods}/containers/web/5f")),
+            ] })
+            .to_string()
+            .as_bytes(),
+        )
+        .unwrap();
+        let names: Vec<_> = content_volumes(&spec).into_iter().map(|v| v.name).collect();
+        assert_eq!(names, ["conf"]);
+        let log = termination_log(&spec).unwrap();
+        assert_eq!(log, Path::new("/var/lib/kubelet/pods/0a1b/containers/web/5f"));
+        assert_eq!(termination_log(&Spec::parse(b"{}").unwrap()), None);
+    }
+
+    fn bind_json(destination: &str, source: &str) -> serde_json::Value {
+        serde_json::json!({
+            "destination": destination, "source": source, "type": "bind", "options": ["rbind"]
+        })
     }
 
     #[test]

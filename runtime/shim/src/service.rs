@@ -222,9 +222,10 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: api::UpdateTaskRequest,
     ) -> ttrpc::Result<api::Empty> {
-        let updated =
-            id(&request.id).and_then(|task| self.pod.update(&task, &request.resources.value));
-        updated.map(|()| api::Empty::default()).map_err(|error| error.to_rpc())
+        let task = id(&request.id).map_err(|error| error.to_rpc())?;
+        let resources = request.resources.unwrap_or_default().value;
+        complete(Arc::clone(&self.pod).update(task, resources)).await?;
+        Ok(api::Empty::default())
     }
 
     async fn connect(

@@ -15,6 +15,7 @@ use casemate_sandbox::Id;
 use serde::Deserialize;
 
 use crate::error::ShimError;
+use crate::resources::Resources;
 
 /// A bundle's `config.json`, reduced.
 #[derive(Debug, Clone, Deserialize)]
@@ -100,6 +101,8 @@ struct Linux {
     cgroups_path: String,
     #[serde(default)]
     namespaces: Vec<Namespace>,
+    #[serde(default)]
+    resources: Resources,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -216,6 +219,12 @@ impl Spec {
     #[must_use]
     pub fn cgroups_path(&self) -> &str {
         &self.linux.cgroups_path
+    }
+
+    /// Limits that containerd planned for the task.
+    #[must_use]
+    pub fn resources(&self) -> &Resources {
+        &self.linux.resources
     }
 
     /// The pod's size.

@@ -163,6 +163,24 @@ async fn a_pod_from_its_creation_to_its_end() {
 }
 
 #[tokio::test]
+async fn the_guests_audit_log_outlives_its_pod() {
+    let mut shim = Shim::new().await;
+    shim.run_sandbox().await;
+    let log = shim.audit_log();
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while std::fs::read_to_string(&log).unwrap_or_default().lines().count() < 3 {
+        assert!(std::time::Instant::now() < deadline, "no audit log");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    shim.client.kill(context(), &kill(POD, 9)).await.unwrap();
+    shim.client.wait(context(), &wait(POD)).await.unwrap();
+    shim.client.delete(context(), &delete(POD, "")).await.unwrap();
+    assert!(!shim.state_dir().exists());
+    // "boot", "first", "second" in base64url.
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "Ym9vdA\nZmlyc3Q\nc2Vjb25k\n");
+}
+
+#[tokio::test]
 async fn a_denial_reaches_containerd_unchanged_and_frees_the_id() {
     let denial = ApiError::new(Code::PolicyArgv, "argument 1 differs");
     let script = Script { create: vec![denial], ..Script::default() };
@@ -477,12 +495,10 @@ async fn what_a_confidential_guest_cannot_do_is_refused_clearly() {
     let pause = api::PauseRequest { id: id(), ..Default::default() };
     let resume = api::ResumeRequest { id: id(), ..Default::default() };
     let checkpoint = api::CheckpointTaskRequest { id: id(), ..Default::default() };
-    let update = api::UpdateTaskRequest { id: id(), ..Default::default() };
     for (code, text) in [
         refusal(shim.client.pause(context(), &pause).await),
         refusal(shim.client.resume(context(), &resume).await),
         refusal(shim.client.checkpoint(context(), &checkpoint).await),
-        refusal(shim.client.update(context(), &update).await),
     ] {
         assert_eq!(code, RpcCode::UNIMPLEMENTED);
         assert!(text.contains(" is not supported: "), "{text}");
@@ -548,4 +564,182 @@ async fn older_and_newer_releases_find_their_service() {
         let reply = api::ConnectResponse::parse_from_bytes(&reply.payload).unwrap();
         assert_eq!(reply.task_pid, pid, "{service}");
     }
+}
+
+/// A bind mount as containerd plans it.
+fn bind(destination: &str, source: &Path) -> serde_json::Value {
+    serde_json::json!({
+        "destination": destination, "type": "bind", "source": source, "options": ["rbind", "ro"]
+    })
+}
+
+/// The container `web` with more mounts.
+fn with_mounts(mounts: &[serde_json::Value]) -> serde_json::Value {
+    let mut spec = container_spec();
+    spec["mounts"].as_array_mut().unwrap().extend_from_slice(mounts);
+    spec
+}
+
+/// A ConfigMap as kubelet writes it.
+fn config_map(shim: &Shim, name: &str, files: &[(&str, &str)]) -> std::path::PathBuf {
+    let volume = "kubelet/pods/0a1b/volumes/kubernetes.io~configmap";
+    let folder = shim.folder.path().join(volume).join(name);
+    std::fs::create_dir_all(folder.join("..1")).unwrap();
+    for (name, content) in files {
+        std::fs::write(folder.join("..1").join(name), content).unwrap();
+        std::os::unix::fs::symlink(format!("..data/{name}"), folder.join(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("..1", folder.join("..data")).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn the_content_of_volumes_is_there_before_the_container() {
+    let mut shim = Shim::new().await;
+    shim.run_sandbox().await;
+    let folder = config_map(&shim, "conf", &[("app.conf", "a = 1\n")]);
+    let spec = with_mounts(&[bind("/etc/conf", &folder)]);
+    shim.client.create(context(), &shim.create_request("web", &spec)).await.unwrap();
+    {
+        let script = shim.guest.script.lock().unwrap();
+        assert_eq!(script.volumes.len(), 1);
+        let sent = &script.volumes[0];
+        let file = &sent.files[0];
+        assert_eq!((sent.volume.as_str(), sent.files.len()), ("conf", 1));
+        assert_eq!((file.name.as_str(), &*file.content), ("app.conf", b"a = 1\n".as_slice()));
+        // A13: no path of the host leaves it.
+        let asked = format!("{:?}{:?}", script.created[0], script.volumes[0]);
+        assert!(asked.contains("/etc/conf") && !asked.contains("kubelet"), "{asked}");
+    }
+    // Another container of the same volume: the guest has it.
+    shim.client.create(context(), &shim.create_request("web2", &spec)).await.unwrap();
+    assert_eq!(shim.guest.script.lock().unwrap().volumes.len(), 1);
+}
+
+#[tokio::test]
+async fn a_volume_that_the_policy_lacks_is_told_at_the_create() {
+    let denial = ApiError::new(Code::PolicyVolume, "app.conf: the content is not the policy's");
+    let script = Script { put_volume: vec![denial], ..Script::default() };
+    let mut shim = Shim::with(Setup { script, ..Setup::default() }).await;
+    shim.run_sandbox().await;
+    let folder = config_map(&shim, "conf", &[("app.conf", "a = 1\n")]);
+    let request = shim.create_request("web", &with_mounts(&[bind("/etc/conf", &folder)]));
+    let (code, text) = refusal(shim.client.create(context(), &request).await);
+    assert_eq!(code, RpcCode::PERMISSION_DENIED);
+    assert!(text.starts_with("policy.volume: app.conf: "), "{text}");
+    assert!(shim.guest.script.lock().unwrap().created.is_empty());
+    // kubelet tries again, and the guest is asked again.
+    shim.client.create(context(), &request).await.unwrap();
+    assert_eq!(shim.guest.script.lock().unwrap().volumes.len(), 2);
+}
+
+#[tokio::test]
+async fn content_that_cannot_be_sent_is_named() {
+    let mut shim = Shim::new().await;
+    shim.run_sandbox().await;
+    let folder = config_map(&shim, "conf", &[]);
+    std::fs::create_dir(folder.join("..1/inner")).unwrap();
+    let request = shim.create_request("web", &with_mounts(&[bind("/etc/conf", &folder)]));
+    let (_, text) = refusal(shim.client.create(context(), &request).await);
+    assert!(text.starts_with("volume.content: conf: "), "{text}");
+    assert!(shim.guest.script.lock().unwrap().volumes.is_empty());
+}
+
+fn update(json: &serde_json::Value) -> api::UpdateTaskRequest {
+    let resources = Any {
+        type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".to_owned(),
+        value: json.to_string().into_bytes(),
+        ..Default::default()
+    };
+    api::UpdateTaskRequest {
+        id: "web".to_owned(),
+        resources: Some(resources).into(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn the_guest_hears_of_limits_that_concern_it() {
+    let denial = ApiError::new(Code::PolicyResources, "memory_limit: outside of the range");
+    let script = Script { update: vec![denial], ..Script::default() };
+    let mut shim = Shim::with(Setup { script, ..Setup::default() }).await;
+    shim.run_sandbox().await;
+    let mut spec = container_spec();
+    let limits = |memory: u32, shares: u32| {
+        serde_json::json!({
+            "memory": { "limit": memory }, "cpu": { "shares": shares, "quota": 50000 },
+        })
+    };
+    spec["linux"]["resources"] = limits(1 << 20, 512);
+    shim.client.create(context(), &shim.create_request("web", &spec)).await.unwrap();
+    let updates = || shim.guest.script.lock().unwrap().updates.clone();
+    // Nothing that the guest could see.
+    shim.client.update(context(), &update(&limits(1 << 20, 1024))).await.unwrap();
+    assert!(updates().is_empty());
+    // Denied: the next update starts from the limits before.
+    for (attempt, denied) in [(1, true), (2, false)] {
+        let result = shim.client.update(context(), &update(&limits(2 << 20, 1024))).await;
+        if denied {
+            let (code, text) = refusal(result);
+            assert_eq!(code, RpcCode::PERMISSION_DENIED);
+            assert!(text.starts_with("policy.resources: "), "{text}");
+        } else {
+            result.unwrap();
+        }
+        assert_eq!(updates().len(), attempt);
+        assert_eq!(updates()[0].memory_limit, Some(2 << 20));
+        assert_eq!((updates()[0].cpu_millis, updates()[0].pids), (None, None));
+    }
+    shim.client.update(context(), &update(&limits(2 << 20, 1024))).await.unwrap();
+    assert_eq!(updates().len(), 2);
+    let (code, _) = refusal(shim.client.update(context(), &update(&serde_json::json!(1))).await);
+    assert_eq!(code, RpcCode::INVALID_ARGUMENT);
+    let gone = serde_json::json!({ "cpu": { "quota": 50000 } });
+    let (code, text) = refusal(shim.client.update(context(), &update(&gone)).await);
+    assert_eq!(code, RpcCode::UNIMPLEMENTED, "{text}");
+}
+
+#[tokio::test]
+async fn last_words_are_where_kubelet_looks_when_it_hears_of_the_end() {
+    for (message, expected) in [
+        (Some(b"out of cheese\n".to_vec()), "out of cheese\n".to_owned()),
+        // E19: more than a message may have.
+        (Some(vec![b'x'; 100_000]), "x".repeat(4096)),
+        // The policy keeps it in the guest.
+        (None, String::new()),
+    ] {
+        let script = Script { termination_message: message, ..Script::default() };
+        let mut shim = Shim::with(Setup { script, ..Setup::default() }).await;
+        shim.run_sandbox().await;
+        let folder = shim.folder.path().join("kubelet/pods/0a1b/containers/web");
+        std::fs::create_dir_all(&folder).unwrap();
+        let log = folder.join("5f");
+        std::fs::write(&log, "").unwrap();
+        let spec = with_mounts(&[bind("/dev/termination-log", &log)]);
+        shim.client.create(context(), &shim.create_request("web", &spec)).await.unwrap();
+        shim.client.start(context(), &start("web")).await.unwrap();
+        shim.guest.exit("web", 1);
+        assert_eq!(shim.events(3).await, ["create web", "start web", "exit web web 1"]);
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn figures_that_stay_in_the_guest_are_no_error() {
+    // A27: kubelet goes on without them.
+    let stats = vec![
+        ApiError::new(Code::PolicyMetrics, "is not granted"),
+        ApiError::new(Code::RequestId, "is unknown"),
+    ];
+    let mut shim =
+        Shim::with(Setup { script: Script { stats, ..Script::default() }, ..Setup::default() })
+            .await;
+    shim.run_sandbox().await;
+    shim.run_container().await;
+    let request = api::StatsRequest { id: "web".to_owned(), ..Default::default() };
+    let stats = shim.client.stats(context(), &request).await.unwrap().stats.unwrap();
+    let metrics = Metrics::parse_from_bytes(&stats.value).unwrap();
+    assert_eq!((metrics.memory.usage, metrics.cpu.usage_usec), (0, 0));
+    let (_, text) = refusal(shim.client.stats(context(), &request).await);
+    assert!(text.starts_with("request.id: "), "{text}");
 }

@@ -39,9 +39,10 @@ fn make_image() -> anyhow::Result<()> {
     }
     fs::set_permissions(format!("{IMAGE}/tmp"), fs::Permissions::from_mode(0o1777))?;
     fs::hard_link("/bin/busybox", format!("{IMAGE}/bin/busybox"))?;
-    for name in
-        ["sh", "cat", "echo", "sleep", "stty", "grep", "id", "pwd", "env", "ls", "hostname", "true"]
-    {
+    for name in [
+        "sh", "cat", "echo", "sleep", "stty", "grep", "head", "hostname", "id", "ln", "ls", "pwd",
+        "env", "rm", "test", "touch", "tr", "true", "wc",
+    ] {
         std::os::unix::fs::symlink("busybox", format!("{IMAGE}/bin/{name}"))?;
     }
     fs::hard_link("/init", format!("{IMAGE}/probe"))?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Runs containers for the cases.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -19,7 +20,9 @@ use casemate_containers::Runtime;
 use casemate_containers::RuntimeConfig;
 use casemate_containers::Stdio;
 use casemate_containers::StdioRequest;
+use casemate_containers::Volume;
 use casemate_policy::Container;
+use casemate_policy::User;
 use rustix::fs::OFlags;
 use serde_json::Value;
 use serde_json::json;
@@ -83,12 +86,23 @@ impl Harness {
         container: &ContainerId,
         argv: &[&str],
     ) -> anyhow::Result<Output> {
+        self.exec_as(container, argv, None).await
+    }
+
+    /// Runs a command as another user.
+    pub(crate) async fn exec_as(
+        &self,
+        container: &ContainerId,
+        argv: &[&str],
+        user: Option<User>,
+    ) -> anyhow::Result<Output> {
         let exec = self.id();
         let request = ExecSpec {
             container: container.clone(),
             exec: exec.clone(),
             argv: argv.iter().map(|a| (*a).to_owned()).collect(),
             env: environment(),
+            user,
             stdio: PIPES,
         };
         let created = within(self.runtime.exec(request)).await?.context("exec")?;
@@ -152,10 +166,26 @@ pub(crate) fn spec(id: ContainerId, argv: &[&str], changes: Value) -> anyhow::Re
         hostname: "pod-one".to_owned(),
         hosts: "127.0.0.1 localhost\n".to_owned(),
         resolv_conf: "nameserver 192.0.2.1\n".to_owned(),
+        volumes: volumes(),
+        secrets: Vec::new(),
         rootfs: PathBuf::from(IMAGE),
         stdio: PIPES,
         limits: Limits::default(),
     })
+}
+
+/// The volumes of the pod in which the tests' containers are.
+fn volumes() -> BTreeMap<String, Volume> {
+    let memory = |size_limit| Volume::Memory { size_limit };
+    let volumes = [
+        ("cache", memory(None)),
+        ("other", memory(None)),
+        ("parts", memory(None)),
+        ("small", memory(Some(1 << 20))),
+        ("conf", Volume::Content),
+        ("none", Volume::Content),
+    ];
+    volumes.map(|(name, volume)| (name.to_owned(), volume)).into()
 }
 
 pub(crate) fn id(text: &str) -> ContainerId {

@@ -94,10 +94,12 @@ pub enum MountKind {
     TerminationLog,
     /// `/dev/shm`.
     Shm,
-    /// An emptyDir volume.
+    /// A volume that is empty at first.
     EmptyDir,
-    /// Any other volume.
-    Volume,
+    /// A volume with content that the host gives.
+    Content,
+    /// Anything else of the node or its storage.
+    Other,
 }
 
 impl TryFrom<proto::Mount> for Mount {
@@ -113,7 +115,8 @@ impl TryFrom<proto::Mount> for Mount {
             Ok(proto::MountKind::TERMINATION_LOG) => MountKind::TerminationLog,
             Ok(proto::MountKind::SHM) => MountKind::Shm,
             Ok(proto::MountKind::EMPTY_DIR) => MountKind::EmptyDir,
-            Ok(proto::MountKind::VOLUME) => MountKind::Volume,
+            Ok(proto::MountKind::CONTENT) => MountKind::Content,
+            Ok(proto::MountKind::OTHER) => MountKind::Other,
             Ok(proto::MountKind::MOUNT_UNSPECIFIED) | Err(_) => {
                 return Err(RequestError::new("kind", Problem::UnknownValue));
             }

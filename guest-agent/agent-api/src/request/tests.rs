@@ -161,6 +161,9 @@ fn fields_of_another_version_are_refused() {
     bad_create("mounts", Problem::UnknownField, |m| {
         m.mounts[0].special_fields.mut_unknown_fields().add_varint(999, 1);
     });
+    bad_volume("files", Problem::UnknownField, |m| {
+        m.files[0].special_fields.mut_unknown_fields().add_varint(999, 1);
+    });
     bad_network("routes", Problem::UnknownField, |m| {
         m.routes[0].special_fields.mut_unknown_fields().add_varint(999, 1);
     });
@@ -203,6 +206,122 @@ fn signals_are_those_of_linux() {
     }
     refuses::<_, Signal>(message(9), "process", Problem::Missing, |m| {
         m.process = MessageField::none();
+    });
+}
+
+fn volume() -> proto::PutVolumeRequest {
+    let file = |name: &str, content: &[u8]| proto::File {
+        name: name.into(),
+        content: content.into(),
+        ..Default::default()
+    };
+    proto::PutVolumeRequest {
+        volume: "conf".into(),
+        files: vec![file("app.conf", b"a = 1\n"), file(".hidden", b""), file("é", &[0xff, 0])],
+        ..Default::default()
+    }
+}
+
+fn bad_volume(field: &str, problem: Problem, change: impl FnOnce(&mut proto::PutVolumeRequest)) {
+    refuses::<_, PutVolume>(volume(), field, problem, change);
+}
+
+#[test]
+fn a_good_volume_is_parsed() {
+    let parsed = PutVolume::try_from(volume()).unwrap();
+    assert_eq!(parsed.volume.as_str(), "conf");
+    let names: Vec<_> = parsed.files.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(names, ["app.conf", ".hidden", "é"]);
+    assert_eq!(parsed.files[2].content, [0xff, 0]);
+    // A volume without files is one, too: an empty ConfigMap.
+    let empty = proto::PutVolumeRequest { volume: "0".into(), ..Default::default() };
+    assert!(PutVolume::try_from(empty).unwrap().files.is_empty());
+}
+
+#[test]
+fn names_of_files_stay_in_their_volume() {
+    // A13.
+    for name in
+        ["", ".", "..", "...", "..data", "../x", "/x", "a/b", "a/", "./a", "/proc/self/root"]
+    {
+        bad_volume("name", Problem::Form, |m| m.files[0].name = name.into());
+    }
+    for name in ["a\0", "a\nb", "\u{7f}"] {
+        bad_volume("name", Problem::Character, |m| m.files[0].name = name.into());
+    }
+    bad_volume("name", Problem::TooLarge { max: 255 }, |m| m.files[0].name = "a".repeat(256));
+    bad_volume("name", Problem::Twice, |m| m.files[1].name = "app.conf".into());
+    // Not UTF-8: no message at all.
+    use protobuf::Message as _;
+    let mut bytes = volume().write_to_bytes().unwrap();
+    let place = bytes.windows(8).position(|w| w == b"app.conf").unwrap();
+    bytes[place] = 0xff;
+    assert!(proto::PutVolumeRequest::parse_from_bytes(&bytes).is_err());
+}
+
+#[test]
+fn names_of_volumes_are_labels() {
+    for name in ["", ".", "..", "Conf", "a/b", "a_b", "-a", "a-", "a.b", "a\0"] {
+        bad_volume("volume", Problem::Form, |m| m.volume = name.into());
+    }
+    bad_volume("volume", Problem::TooLarge { max: 63 }, |m| m.volume = "a".repeat(64));
+}
+
+#[test]
+fn content_of_volumes_is_capped() {
+    // A15.
+    let max = u64::try_from(MAX_VOLUME_BYTES).unwrap();
+    let mut full = volume();
+    full.files.truncate(1);
+    full.files[0].content = vec![0; MAX_VOLUME_BYTES];
+    assert!(PutVolume::try_from(full).is_ok());
+    bad_volume("content", Problem::TooLarge { max }, |m| {
+        m.files[0].content = vec![0; MAX_VOLUME_BYTES - 2];
+        m.files[1].content = vec![0; 1];
+    });
+    bad_volume("put_volume", Problem::TooLarge { max: volume::MAX_MESSAGE }, |m| {
+        m.files[0].content = vec![0; 2 << 20];
+    });
+    let files = |count: usize| {
+        let file = |n: usize| proto::File { name: n.to_string(), ..Default::default() };
+        (0..count).map(file).collect::<Vec<_>>()
+    };
+    let mut many = volume();
+    many.files = files(MAX_VOLUME_FILES);
+    assert!(PutVolume::try_from(many).is_ok());
+    bad_volume("files", Problem::TooLarge { max: 1024 }, |m| m.files = files(MAX_VOLUME_FILES + 1));
+}
+
+#[test]
+fn content_of_volumes_is_not_shown() {
+    // A27: a Secret of Kubernetes may be in it.
+    let mut message = volume();
+    message.files[0].content = b"canary".to_vec();
+    let shown = format!("{:?}", PutVolume::try_from(message).unwrap());
+    assert!(shown.contains("app.conf") && !shown.contains("canary") && !shown.contains("99, 97"));
+}
+
+#[test]
+fn updates_set_something_and_nothing_to_zero() {
+    let message = |memory_limit, cpu_millis, pids| proto::UpdateRequest {
+        container_id: "c1".into(),
+        memory_limit,
+        cpu_millis,
+        pids,
+        ..Default::default()
+    };
+    let update = Update::try_from(message(Some(1), None, Some(2))).unwrap();
+    assert_eq!((update.memory_limit, update.cpu_millis, update.pids), (Some(1), None, Some(2)));
+    let refused = |message, field, problem| {
+        refuses::<proto::UpdateRequest, Update>(message, field, problem, |_| {});
+    };
+    refused(message(None, None, None), "update", Problem::Missing);
+    // A18: limits to zero.
+    refused(message(Some(0), None, None), "memory_limit", Problem::Form);
+    refused(message(Some(1), Some(0), None), "cpu_millis", Problem::Form);
+    refused(message(Some(1), Some(1), Some(0)), "pids", Problem::Form);
+    refuses::<_, Update>(message(Some(1), None, None), "container_id", Problem::Form, |m| {
+        m.container_id = "/".into();
     });
 }
 
@@ -374,6 +493,18 @@ proptest! {
         }
         if let Ok(message) = proto::SetNetworkRequest::parse_from_bytes(&bytes) {
             let _ = Network::try_from(message);
+        }
+        if let Ok(message) = proto::UpdateRequest::parse_from_bytes(&bytes) {
+            let _ = Update::try_from(message);
+        }
+        if let Ok(message) = proto::PutVolumeRequest::parse_from_bytes(&bytes)
+            && let Ok(put) = PutVolume::try_from(message)
+        {
+            // A13: whatever passes is one plain component.
+            for file in put.files {
+                let path = std::path::Path::new("/volume").join(file.name.as_str());
+                prop_assert_eq!(path.parent(), Some(std::path::Path::new("/volume")));
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use casemate_agent_api::request::Network;
+use casemate_policy::HostAlias;
 
 /// What containers see as `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,16 +15,17 @@ pub(crate) struct PodFiles {
 }
 
 impl PodFiles {
-    pub(crate) fn new(network: &Network) -> Self {
+    /// `aliases` are the policy's.
+    pub(crate) fn new(network: &Network, aliases: &[HostAlias]) -> Self {
         Self {
             hostname: network.hostname.to_string(),
-            hosts: hosts(network),
+            hosts: hosts(network, aliases),
             resolv_conf: resolv_conf(network),
         }
     }
 }
 
-fn hosts(network: &Network) -> String {
+fn hosts(network: &Network, aliases: &[HostAlias]) -> String {
     let mut text = String::from(
         "127.0.0.1\tlocalhost\n\
          ::1\tlocalhost ip6-localhost ip6-loopback\n\
@@ -36,6 +38,9 @@ fn hosts(network: &Network) -> String {
     for address in addresses {
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(text, "{}\t{}", address.address(), network.hostname);
+    }
+    for alias in aliases {
+        let _ = writeln!(text, "{}\t{}", alias.ip, alias.names.join("\t"));
     }
     text
 }
@@ -77,7 +82,7 @@ mod tests {
             hostname: "web-0".into(),
             ..Default::default()
         };
-        let files = PodFiles::new(&message.try_into().unwrap());
+        let files = PodFiles::new(&message.try_into().unwrap(), &[]);
         assert_eq!(files.hostname, "web-0");
         assert!(files.hosts.starts_with("127.0.0.1\tlocalhost\n"));
         assert!(files.hosts.ends_with("10.1.2.3\tweb-0\n"));
@@ -88,6 +93,15 @@ mod tests {
     #[test]
     fn nothing_given_is_nothing_written() {
         let message = proto::SetNetworkRequest { hostname: "web".into(), ..Default::default() };
-        assert_eq!(PodFiles::new(&message.try_into().unwrap()).resolv_conf, "");
+        assert_eq!(PodFiles::new(&message.try_into().unwrap(), &[]).resolv_conf, "");
+    }
+
+    #[test]
+    fn aliases_are_the_policys() {
+        let message = proto::SetNetworkRequest { hostname: "web".into(), ..Default::default() };
+        let names = ["db", "db.example"].map(str::to_owned).to_vec();
+        let alias = HostAlias { ip: "10.1.2.3".parse().unwrap(), names };
+        let files = PodFiles::new(&message.try_into().unwrap(), &[alias]);
+        assert!(files.hosts.ends_with("10.1.2.3\tdb\tdb.example\n"));
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The changes: judged, carried out, then committed or rolled back. Only the queue calls these.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,15 +12,20 @@ use casemate_agent_api::request::CreateContainer;
 use casemate_agent_api::request::Exec;
 use casemate_agent_api::request::Network;
 use casemate_agent_api::request::ProcessId;
+use casemate_agent_api::request::PutVolume;
 use casemate_agent_api::request::TerminalSize;
+use casemate_agent_api::request::Update;
 use casemate_containers::CreateSpec;
 use casemate_containers::ExecSpec;
 use casemate_containers::Exit;
 use casemate_containers::Limits;
+use casemate_containers::SecretFile;
 use casemate_containers::StdioRequest;
+use casemate_containers::Volume;
 use casemate_containers::WindowSize;
+use casemate_policy::Container;
+use casemate_policy::Policy;
 use casemate_policy_monitor::Pending;
-use casemate_policy_monitor::ReferenceMonitor;
 use casemate_policy_monitor::Stdio as Granted;
 
 use super::Pod;
@@ -28,25 +34,33 @@ use super::judge::denied;
 use super::judge::exec_request;
 use super::judge::network_request;
 use super::judge::process_ref;
+use super::judge::put_volume_request;
+use super::judge::update_request;
 use super::process;
 use super::process::Process;
 use super::unknown_process;
+use crate::backend::NotUpdated;
 use crate::class::Phase;
 use crate::network::PodFiles;
+use crate::secrets;
 
 impl Pod {
     /// Sets the network, once, and starts to attest.
     pub(crate) async fn set_network(self: Arc<Self>, network: Network) -> Result<(), ApiError> {
         // Another such request may have been before this one in the queue.
         crate::class::admit("SetNetwork", &self.phase())?;
-        let pending = self.monitor().network(&network_request(&network)?).map_err(denied)?;
+        let (pending, aliases) = {
+            let mut monitor = self.monitor();
+            let pending = monitor.network(&network_request(&network)?).map_err(denied)?;
+            (pending, monitor.policy().sandbox.hosts.clone())
+        };
         if let Err(error) = self.parts.network.apply(&network).await {
             // E14: a network that is half set is never set again; the VM is of no more use.
             self.monitor().poison();
             self.phase.send_replace(Phase::Failed(error.clone()));
             return Err(error);
         }
-        *self.files() = Some(PodFiles::new(&network));
+        *self.files() = Some(PodFiles::new(&network, &aliases));
         self.monitor().commit(pending);
         self.timeline.mark("network");
         self.phase.send_replace(Phase::NetworkSet);
@@ -81,21 +95,32 @@ impl Pod {
         Ok(())
     }
 
+    /// Fetches the secrets that the policy gives to a container. Not a change: it may take long.
+    pub(crate) async fn secrets(&self, container: &str) -> Result<Vec<SecretFile>, ApiError> {
+        let wanted = {
+            let monitor = self.monitor();
+            let container = monitor.policy().containers.get(container);
+            container.map(|c| c.secrets.clone()).unwrap_or_default()
+        };
+        secrets::fetch(&*self.parts.secrets, &wanted).await
+    }
+
     /// Creates a container on its image's root.
     pub(crate) async fn create(
         self: Arc<Self>,
         create: Arc<CreateContainer>,
         rootfs: PathBuf,
+        secrets: Vec<SecretFile>,
     ) -> Result<(), ApiError> {
         let id = process::runtime_container(&create.id)?;
         let files = self.files().clone();
         let files = files.ok_or_else(|| ApiError::new(Code::RequestPhase, "no network is set"))?;
         let request = create_request(&create);
-        let (grant, container, pending) = {
+        let (grant, container, volumes, pending) = {
             let mut monitor = self.monitor();
             let (grant, pending) = monitor.create(&request).map_err(denied)?;
             match monitor.container(&request.id).cloned() {
-                Some(container) => (grant, container, pending),
+                Some(container) => (grant, container, volumes(monitor.policy()), pending),
                 None => {
                     monitor.rollback(pending);
                     return Err(ApiError::new(Code::Internal, "granted and not in the policy"));
@@ -104,11 +129,7 @@ impl Pod {
         };
         let process = ProcessId::new(create.id.clone(), None);
         self.stdio.register(&process, grant.stdio);
-        let resources = &container.resources;
-        let limits = Limits {
-            memory_bytes: resources.memory.limit,
-            pids: resources.pids.and_then(|pids| u32::try_from(pids).ok()),
-        };
+        let limits = first_limits(&container);
         let spec = CreateSpec {
             id: id.clone(),
             container,
@@ -116,6 +137,8 @@ impl Pod {
             hostname: files.hostname,
             hosts: files.hosts,
             resolv_conf: files.resolv_conf,
+            volumes,
+            secrets,
             rootfs,
             stdio: stdio_request(grant.stdio, create.stdio.terminal),
             limits,
@@ -164,6 +187,7 @@ impl Pod {
             exec: id,
             argv: exec.argv,
             env: grant.env,
+            user: Some(grant.user),
             stdio: stdio_request(grant.stdio, exec.stdio.terminal),
         };
         self.stdio.register(&exec.process, grant.stdio);
@@ -208,6 +232,47 @@ impl Pod {
         }
         tokio::spawn(Arc::clone(self).watch_exit(id.clone()));
         Ok(())
+    }
+
+    /// Gives new content to a volume.
+    pub(crate) async fn put_volume(self: Arc<Self>, put: PutVolume) -> Result<(), ApiError> {
+        let request = put_volume_request(&put);
+        let (revision, pending) = self.monitor().put_volume(&request).map_err(denied)?;
+        // A14: what was judged is what is written.
+        let written = self.parts.containers.put_volume(put).await;
+        match &written {
+            Ok(()) => self.monitor().commit(pending),
+            Err(_) => self.monitor().rollback(pending),
+        }
+        tracing::info!(volume = request.volume, revision, ok = written.is_ok(), "content");
+        written
+    }
+
+    /// Changes limits of a container.
+    pub(crate) async fn update(self: Arc<Self>, update: Update) -> Result<(), ApiError> {
+        let id = process::runtime_container(&update.container)?;
+        let (limits, pending) = self.monitor().update(&update_request(&update)).map_err(denied)?;
+        let limits = Limits {
+            memory_bytes: limits.memory,
+            cpu_millis: limits.cpu_millis,
+            pids: limits.pids,
+        };
+        match self.parts.containers.update(&id, limits) {
+            Ok(()) => {
+                self.monitor().commit(pending);
+                tracing::info!(container = %id, "limits changed");
+                Ok(())
+            }
+            Err(NotUpdated { error, is_undone: true }) => {
+                self.monitor().rollback(pending);
+                Err(error)
+            }
+            Err(NotUpdated { error, is_undone: false }) => {
+                tracing::error!(container = %id, %error, "limits could not be taken back");
+                self.monitor().poison();
+                Err(error)
+            }
+        }
     }
 
     /// Deletes a process that has ended or was never started.
@@ -277,6 +342,29 @@ impl Pod {
         if self.find(&id, |process| process.ended(exit)).is_ok() {
             tracing::info!(process = %id, code = exit.code, "ended");
         }
+    }
+}
+
+/// The pod's volumes as the runtime takes them.
+fn volumes(policy: &Policy) -> BTreeMap<String, Volume> {
+    let kind = |volume: &casemate_policy::Volume| match volume {
+        casemate_policy::Volume::EmptyDir { size_limit } => {
+            Volume::Memory { size_limit: *size_limit }
+        }
+        casemate_policy::Volume::Config { .. } | casemate_policy::Volume::Untrusted { .. } => {
+            Volume::Content
+        }
+    };
+    policy.volumes.iter().map(|(name, volume)| (name.clone(), kind(volume))).collect()
+}
+
+/// Limits from the start; an update may change them.
+fn first_limits(container: &Container) -> Limits {
+    let resources = &container.resources;
+    Limits {
+        memory_bytes: resources.memory.limit,
+        cpu_millis: resources.cpu_millis.limit,
+        pids: resources.pids,
     }
 }
 

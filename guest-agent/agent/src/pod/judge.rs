@@ -10,15 +10,21 @@ use casemate_agent_api::request::EnvEntry;
 use casemate_agent_api::request::Exec;
 use casemate_agent_api::request::Network;
 use casemate_agent_api::request::ProcessId;
+use casemate_agent_api::request::PutVolume;
+use casemate_agent_api::request::Update;
 use casemate_policy::IpRange;
+use casemate_policy::Sha256Digest;
 use casemate_policy_monitor::CreateRequest;
 use casemate_policy_monitor::Denial;
 use casemate_policy_monitor::ExecRequest;
+use casemate_policy_monitor::FileRequest;
 use casemate_policy_monitor::MountRequest;
 use casemate_policy_monitor::MountWish;
 use casemate_policy_monitor::NetworkRequest;
 use casemate_policy_monitor::ProcessRef;
+use casemate_policy_monitor::PutVolumeRequest;
 use casemate_policy_monitor::RouteRequest;
+use casemate_policy_monitor::UpdateRequest;
 
 /// A denial as the host sees it.
 pub(super) fn denied(denial: Denial) -> ApiError {
@@ -33,24 +39,6 @@ pub(super) fn process_ref(id: &ProcessId) -> ProcessRef {
         container_id: id.container().as_str().to_owned(),
         exec_id: id.exec().map(|exec| exec.as_str().to_owned()),
     }
-}
-
-pub(super) fn network_request(network: &Network) -> Result<NetworkRequest, ApiError> {
-    let range = |cidr: Cidr| {
-        IpRange::of(cidr.address(), cidr.prefix())
-            .map_err(|error| ApiError::new(Code::RequestInvalid, error))
-    };
-    let addresses = network.interfaces.iter().flat_map(|interface| &interface.addresses);
-    let routes = network.routes.iter().map(|route| {
-        Ok(RouteRequest { destination: range(route.destination)?, gateway: route.gateway })
-    });
-    Ok(NetworkRequest {
-        hostname: network.hostname.as_str().to_owned(),
-        addresses: addresses.map(|address| range(*address)).collect::<Result<_, _>>()?,
-        routes: routes.collect::<Result<_, ApiError>>()?,
-        dns_servers: network.dns.servers().to_vec(),
-        dns_searches: network.dns.searches().to_vec(),
-    })
 }
 
 pub(super) fn create_request(create: &CreateContainer) -> CreateRequest {
@@ -99,10 +87,49 @@ fn mount(mount: &request::Mount) -> MountRequest {
             request::MountKind::TerminationLog => Some(MountWish::TerminationLog),
             request::MountKind::Shm => Some(MountWish::Shm),
             request::MountKind::EmptyDir => Some(MountWish::EmptyDir),
-            // B11, B13: nothing of the node is ever granted.
-            request::MountKind::Volume => None,
+            request::MountKind::Content => Some(MountWish::Content),
+            // B11: nothing of the node is ever granted.
+            request::MountKind::Other => None,
         },
         readonly: mount.readonly,
+    }
+}
+
+/// The network of each address, and each route, as ranges.
+pub(super) fn network_request(network: &Network) -> Result<NetworkRequest, ApiError> {
+    let range = |cidr: Cidr| {
+        IpRange::of(cidr.address(), cidr.prefix())
+            .map_err(|error| ApiError::new(Code::NetworkRefused, error))
+    };
+    let addresses = network.interfaces.iter().flat_map(|interface| &interface.addresses);
+    let routes = network.routes.iter().map(|route| {
+        Ok(RouteRequest { destination: range(route.destination)?, gateway: route.gateway })
+    });
+    Ok(NetworkRequest {
+        hostname: network.hostname.as_str().to_owned(),
+        addresses: addresses.map(|address| range(*address)).collect::<Result<_, _>>()?,
+        routes: routes.collect::<Result<_, ApiError>>()?,
+        dns_servers: network.dns.servers().to_vec(),
+        dns_searches: network.dns.searches().to_vec(),
+    })
+}
+
+/// Digests and sizes are of the bytes that came, which are the bytes that are written.
+pub(super) fn put_volume_request(put: &PutVolume) -> PutVolumeRequest {
+    let files = put.files.iter().map(|file| FileRequest {
+        name: file.name.as_str().to_owned(),
+        sha256: Sha256Digest::of(&file.content),
+        size: u64::try_from(file.content.len()).unwrap_or(u64::MAX),
+    });
+    PutVolumeRequest { volume: put.volume.as_str().to_owned(), files: files.collect() }
+}
+
+pub(super) fn update_request(update: &Update) -> UpdateRequest {
+    UpdateRequest {
+        container_id: update.container.as_str().to_owned(),
+        memory_limit: update.memory_limit,
+        cpu_millis: update.cpu_millis,
+        pids: update.pids,
     }
 }
 

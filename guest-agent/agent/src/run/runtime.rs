@@ -7,21 +7,30 @@ use std::io;
 use async_trait::async_trait;
 use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
+use casemate_agent_api::request::PutVolume;
 use casemate_containers::ContainerId;
+use casemate_containers::CreateError;
 use casemate_containers::CreateSpec;
 use casemate_containers::Created;
 use casemate_containers::ExecSpec;
 use casemate_containers::Exit;
+use casemate_containers::FilesError;
+use casemate_containers::Limits;
 use casemate_containers::ProcessId;
 use casemate_containers::Runtime;
 use casemate_containers::SignalError;
 use casemate_containers::SignalScope;
 use casemate_containers::Stats;
+use casemate_containers::UpdateError;
+use casemate_containers::UpdateLimitsError;
+use casemate_containers::VolumeError;
+use casemate_containers::VolumeFile;
 use casemate_containers::WindowSize;
 use rustix::io::Errno;
 use tokio::sync::broadcast;
 
 use crate::backend::Containers;
+use crate::backend::NotUpdated;
 use crate::boot::chain;
 
 /// The guest's own containers.
@@ -74,14 +83,52 @@ impl Containers for GuestContainers {
         self.0.stats(id).map_err(|error| failed(&error))
     }
 
+    fn update(&self, id: &ContainerId, limits: Limits) -> Result<(), NotUpdated> {
+        self.0.update(id, limits).map_err(|error| NotUpdated {
+            is_undone: !matches!(error, UpdateLimitsError::Cgroup(UpdateError::NotUndone(_))),
+            error: failed(&error),
+        })
+    }
+
+    fn termination_message(&self, id: &ContainerId) -> Result<Vec<u8>, ApiError> {
+        self.0.termination_message(id).map_err(|error| failed(&error))
+    }
+
+    async fn put_volume(&self, put: PutVolume) -> Result<(), ApiError> {
+        let runtime = self.0.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let files = put.files.iter();
+            let files = files.map(|f| VolumeFile { name: f.name.as_str(), content: &f.content });
+            let files: Vec<_> = files.collect();
+            runtime.volumes().put(put.volume.as_str(), &files)
+        });
+        match written.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(error) => Err(ApiError::new(Code::Internal, error)),
+        }
+    }
+
     fn oom_events(&self) -> broadcast::Receiver<ContainerId> {
         self.0.oom_events()
     }
 }
 
 fn failed(error: &(dyn Error + 'static)) -> ApiError {
-    let code = if is_full(error) { Code::GuestFull } else { Code::ContainerFailed };
+    let code = match error {
+        error if is_full(error) => Code::GuestFull,
+        error if lacks_content(error) => Code::VolumeContent,
+        _ => Code::ContainerFailed,
+    };
     ApiError::new(code, chain(error))
+}
+
+/// Whether the container mounts a volume, or a file of one, that the host has not given yet.
+fn lacks_content(error: &(dyn Error + 'static)) -> bool {
+    let Some(CreateError::Files(FilesError::Volume(error))) = error.downcast_ref() else {
+        return false;
+    };
+    matches!(error, VolumeError::NoContent { .. } | VolumeError::Io { source: Errno::NOENT, .. })
 }
 
 /// Whether the guest's memory is used up, somewhere among the causes.
@@ -106,6 +153,15 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("failed to write")]
     struct Outer(#[source] io::Error);
+
+    #[test]
+    fn a_volume_without_content_is_told_from_other_failures() {
+        let create = |error| CreateError::Files(FilesError::Volume(error));
+        let none = VolumeError::NoContent { volume: "conf".to_owned() };
+        assert_eq!(failed(&create(none)).code(), Code::VolumeContent);
+        let name = VolumeError::Name { name: "..".to_owned() };
+        assert_eq!(failed(&create(name)).code(), Code::ContainerFailed);
+    }
 
     #[test]
     fn a_full_guest_is_told_from_other_failures() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A world without a kernel: containers are tasks that echo their input.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use async_trait::async_trait;
 use casemate_agent::ApplyNetwork;
 use casemate_agent::Attest;
 use casemate_agent::Containers;
+use casemate_agent::FetchSecrets;
+use casemate_agent::NotUpdated;
 use casemate_agent::Parts;
 use casemate_agent::Power;
 use casemate_agent::PullFailure;
@@ -24,17 +27,21 @@ use casemate_agent::Transport;
 use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
 use casemate_agent_api::request::Network;
+use casemate_agent_api::request::PutVolume;
 use casemate_containers::ContainerId;
 use casemate_containers::CreateSpec;
 use casemate_containers::Created;
 use casemate_containers::ExecSpec;
 use casemate_containers::Exit;
+use casemate_containers::Limits;
 use casemate_containers::ProcessId;
 use casemate_containers::SignalScope;
 use casemate_containers::Stats;
 use casemate_containers::Stdio;
 use casemate_containers::StdioRequest;
 use casemate_containers::WindowSize;
+use casemate_kbs_protocol::ResourceUri;
+use casemate_kbs_protocol::Secret;
 use casemate_policy::Encryption;
 use casemate_policy::ImageRef;
 use tokio::io::AsyncReadExt;
@@ -51,12 +58,21 @@ pub(crate) struct World {
     pub(crate) pulls: AtomicUsize,
     pub(crate) creates: AtomicUsize,
     pub(crate) execs: AtomicUsize,
+    pub(crate) fetches: AtomicUsize,
     pub(crate) fail_creates: AtomicUsize,
+    pub(crate) fail_puts: AtomicUsize,
+    /// The next update fails; whether it is undone.
+    pub(crate) fail_update: Mutex<Option<bool>>,
+    /// Content of volumes, by volume and file.
+    pub(crate) volumes: Mutex<BTreeMap<String, BTreeMap<String, Vec<u8>>>>,
+    /// Limits that were set, in their order.
+    pub(crate) limits: Mutex<Vec<(String, Limits)>>,
     pub(crate) slow_pulls: AtomicBool,
     pub(crate) slow_execs: AtomicBool,
     pub(crate) is_off: AtomicBool,
     pub(crate) attestation: Mutex<Option<ApiError>>,
     specs: Mutex<HashMap<String, CreateSpec>>,
+    exec_specs: Mutex<HashMap<String, ExecSpec>>,
     processes: Mutex<HashMap<ProcessId, watch::Sender<Option<Exit>>>>,
     oom: broadcast::Sender<ContainerId>,
 }
@@ -68,12 +84,18 @@ impl Default for World {
             pulls: AtomicUsize::new(0),
             creates: AtomicUsize::new(0),
             execs: AtomicUsize::new(0),
+            fetches: AtomicUsize::new(0),
             fail_creates: AtomicUsize::new(0),
+            fail_puts: AtomicUsize::new(0),
+            fail_update: Mutex::default(),
+            volumes: Mutex::default(),
+            limits: Mutex::default(),
             slow_pulls: AtomicBool::new(false),
             slow_execs: AtomicBool::new(false),
             is_off: AtomicBool::new(false),
             attestation: Mutex::default(),
             specs: Mutex::default(),
+            exec_specs: Mutex::default(),
             processes: Mutex::default(),
             oom: broadcast::channel(8).0,
         }
@@ -87,6 +109,7 @@ impl World {
             network: world(),
             attest: world(),
             images: world(),
+            secrets: world(),
             containers: world(),
             power: world(),
         }
@@ -99,6 +122,10 @@ impl World {
 
     pub(crate) fn spec(&self, id: &str) -> CreateSpec {
         self.specs.lock().unwrap()[id].clone()
+    }
+
+    pub(crate) fn exec_spec(&self, id: &str) -> ExecSpec {
+        self.exec_specs.lock().unwrap()[id].clone()
     }
 
     pub(crate) fn has_no_output(&self, id: &str) -> bool {
@@ -169,13 +196,29 @@ impl PullImages for Handle {
 }
 
 #[async_trait]
+impl FetchSecrets for Handle {
+    /// Every resource is its own name.
+    async fn fetch(&self, resource: &ResourceUri) -> Result<Secret, ApiError> {
+        self.0.fetches.fetch_add(1, Ordering::SeqCst);
+        if resource.path().tag() == "missing" {
+            return Err(ApiError::new(Code::ResourceMissing, "no such resource"));
+        }
+        Ok(Secret::from(resource.path().tag().as_bytes().to_vec()))
+    }
+}
+
+fn fail_as_told(times: &AtomicUsize) -> Result<(), ApiError> {
+    match times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)) {
+        Ok(_) => Err(ApiError::new(Code::ContainerFailed, "as told")),
+        Err(_) => Ok(()),
+    }
+}
+
+#[async_trait]
 impl Containers for Handle {
     async fn create(&self, spec: CreateSpec) -> Result<Created, ApiError> {
         self.0.creates.fetch_add(1, Ordering::SeqCst);
-        let fails = &self.0.fail_creates;
-        if fails.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
-            return Err(ApiError::new(Code::ContainerFailed, "as told"));
-        }
+        fail_as_told(&self.0.fail_creates)?;
         self.0.begin(ProcessId::init(spec.id.clone()))?;
         let stdio = spec.stdio;
         self.0.specs.lock().unwrap().insert(spec.id.to_string(), spec);
@@ -191,6 +234,7 @@ impl Containers for Handle {
         if self.0.slow_execs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
+        self.0.exec_specs.lock().unwrap().insert(spec.exec.to_string(), spec.clone());
         let process = ProcessId::exec(spec.container, spec.exec);
         self.0.begin(process.clone())?;
         self.0.end(&process, 0);
@@ -232,6 +276,27 @@ impl Containers for Handle {
 
     fn stats(&self, _: &ContainerId) -> Result<Stats, ApiError> {
         Ok(Stats::default())
+    }
+
+    fn update(&self, id: &ContainerId, limits: Limits) -> Result<(), NotUpdated> {
+        if let Some(is_undone) = self.0.fail_update.lock().unwrap().take() {
+            let error = ApiError::new(Code::ContainerFailed, "as told");
+            return Err(NotUpdated { error, is_undone });
+        }
+        self.0.limits.lock().unwrap().push((id.to_string(), limits));
+        Ok(())
+    }
+
+    fn termination_message(&self, _: &ContainerId) -> Result<Vec<u8>, ApiError> {
+        Ok(b"last words".to_vec())
+    }
+
+    async fn put_volume(&self, put: PutVolume) -> Result<(), ApiError> {
+        tokio::task::yield_now().await;
+        fail_as_told(&self.0.fail_puts)?;
+        let files = put.files.into_iter().map(|f| (f.name.to_string(), f.content)).collect();
+        self.0.volumes.lock().unwrap().insert(put.volume.to_string(), files);
+        Ok(())
     }
 
     fn oom_events(&self) -> broadcast::Receiver<ContainerId> {

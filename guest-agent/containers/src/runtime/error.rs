@@ -7,6 +7,7 @@ use libcontainer::oci_spec::OciSpecError;
 use rustix::io::Errno;
 
 use crate::cgroup::CgroupError;
+use crate::cgroup::UpdateError;
 use crate::device_filter::DeviceFilterError;
 use crate::id::ProcessId;
 use crate::launcher::HelperError;
@@ -190,6 +191,30 @@ pub enum InspectError {
     /// Its cgroup is gone.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+}
+
+/// A container's limits could not be set.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpdateLimitsError {
+    /// There is none of this id.
+    #[error(transparent)]
+    Unknown(#[from] UnknownProcess),
+    /// The kernel refuses.
+    #[error(transparent)]
+    Cgroup(#[from] UpdateError),
+}
+
+/// A container's termination log could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// There is none of this id.
+    #[error(transparent)]
+    Unknown(#[from] UnknownProcess),
+    /// The file cannot be read.
+    #[error(transparent)]
+    Files(#[from] FilesError),
 }
 
 /// No process of this id exists.

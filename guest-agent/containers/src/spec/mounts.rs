@@ -11,6 +11,8 @@ use libcontainer::oci_spec::runtime::Mount;
 use libcontainer::oci_spec::runtime::MountBuilder;
 
 use super::SpecError;
+use crate::request::CreateSpec;
+use crate::request::Volume;
 
 /// What the guest shows at a destination of the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +23,9 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
 }
 
-/// The standard mounts, then the policy's in its order.
-pub(super) fn build(policy: &[PolicyMount], sources: &[Source]) -> Result<Vec<Mount>, SpecError> {
+/// The standard mounts, then the policy's in its order, then the secrets.
+pub(super) fn build(create: &CreateSpec, sources: &[Source]) -> Result<Vec<Mount>, SpecError> {
+    let policy = &create.container.mounts;
     let own_shm = !policy.iter().any(|m| m.destination == SHM);
     let mut mounts = STANDARD
         .iter()
@@ -31,18 +34,24 @@ pub(super) fn build(policy: &[PolicyMount], sources: &[Source]) -> Result<Vec<Mo
         .collect::<Result<Vec<_>, _>>()?;
     let mut seen = BTreeSet::new();
     for mount in policy {
-        check_destination(mount)?;
+        check_destination(&mount.destination, mount.kind)?;
         if !seen.insert(mount.destination.as_str()) {
             return Err(SpecError::DestinationTwice { destination: mount.destination.clone() });
         }
-        mounts.push(bind(mount, sources)?);
+        mounts.push(bind(&mount.destination, options(mount, create)?, sources)?);
+    }
+    for secret in &create.secrets {
+        check_destination(&secret.path, MountKind::Hosts)?;
+        if !seen.insert(secret.path.as_str()) {
+            return Err(SpecError::DestinationTwice { destination: secret.path.clone() });
+        }
+        mounts.push(bind(&secret.path, vec!["noexec", "ro"], sources)?);
     }
     Ok(mounts)
 }
 
 /// B1: nothing is mounted over the root or over the kernel's own file systems.
-fn check_destination(mount: &PolicyMount) -> Result<(), SpecError> {
-    let destination = mount.destination.as_str();
+fn check_destination(destination: &str, kind: MountKind) -> Result<(), SpecError> {
     let normal = destination.len() > 1
         && destination.starts_with('/')
         && !destination.contains('\0')
@@ -53,7 +62,7 @@ fn check_destination(mount: &PolicyMount) -> Result<(), SpecError> {
     let reserved = RESERVED.iter().any(|top| {
         destination.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
-    let exception = match mount.kind {
+    let exception = match kind {
         MountKind::Shm => destination == SHM,
         MountKind::TerminationLog => destination == TERMINATION_LOG,
         _ => false,
@@ -65,19 +74,34 @@ fn check_destination(mount: &PolicyMount) -> Result<(), SpecError> {
     }
 }
 
-fn bind(mount: &PolicyMount, sources: &[Source]) -> Result<Mount, SpecError> {
+/// B2: the options are the guest's; the policy chooses only between read-only and not.
+fn options(mount: &PolicyMount, create: &CreateSpec) -> Result<Vec<&'static str>, SpecError> {
+    let access = if mount.readonly { "ro" } else { "rw" };
+    if mount.kind != MountKind::Volume {
+        return Ok(vec!["noexec", access]);
+    }
+    let volume = mount.volume.as_ref().and_then(|name| create.volumes.get(name));
+    match volume {
+        Some(Volume::Memory { .. }) => Ok(vec![access]),
+        // B13: what the host may have made is looked at and nothing else.
+        Some(Volume::Content) => Ok(vec!["noexec", "ro"]),
+        None => Err(SpecError::Volume { destination: mount.destination.clone() }),
+    }
+}
+
+fn bind(
+    destination: &str,
+    more: Vec<&'static str>,
+    sources: &[Source],
+) -> Result<Mount, SpecError> {
     let source = sources
         .iter()
-        .find(|s| s.destination == mount.destination)
-        .ok_or_else(|| SpecError::Source { destination: mount.destination.clone() })?;
-    // B2: the options are the guest's; the policy chooses only between read-only and not.
+        .find(|s| s.destination == destination)
+        .ok_or_else(|| SpecError::Source { destination: destination.to_owned() })?;
     let mut options = vec!["bind", "rprivate", "nosuid", "nodev"];
-    if !matches!(mount.kind, MountKind::Volume) {
-        options.push("noexec");
-    }
-    options.push(if mount.readonly { "ro" } else { "rw" });
+    options.extend(more);
     Ok(MountBuilder::default()
-        .destination(mount.destination.as_str())
+        .destination(destination)
         .typ("bind")
         .source(source.path.clone())
         .options(options.into_iter().map(str::to_owned).collect::<Vec<_>>())

@@ -8,6 +8,8 @@ use serde_json::json;
 
 use super::*;
 use crate::id::ContainerId;
+use crate::request::SecretFile;
+use crate::request::Volume;
 use crate::request::WindowSize;
 
 fn create(changes: Value) -> CreateSpec {
@@ -33,6 +35,11 @@ fn create(changes: Value) -> CreateSpec {
         hostname: "pod".to_owned(),
         hosts: String::new(),
         resolv_conf: String::new(),
+        volumes: BTreeMap::from([
+            ("cache".to_owned(), Volume::Memory { size_limit: None }),
+            ("conf".to_owned(), Volume::Content),
+        ]),
+        secrets: Vec::new(),
         rootfs: PathBuf::from("/images/web"),
         stdio: StdioRequest::Pipes { stdin: false, stdout: true, stderr: true },
         limits: Limits::default(),
@@ -40,9 +47,10 @@ fn create(changes: Value) -> CreateSpec {
 }
 
 fn sources(create: &CreateSpec) -> Vec<Source> {
-    let mounts = create.container.mounts.iter();
+    let mounts = create.container.mounts.iter().map(|m| &m.destination);
     mounts
-        .map(|m| Source { destination: m.destination.clone(), path: PathBuf::from("/made") })
+        .chain(create.secrets.iter().map(|s| &s.path))
+        .map(|d| Source { destination: d.clone(), path: PathBuf::from("/made") })
         .collect()
 }
 
@@ -165,12 +173,16 @@ fn devices_start_from_nothing() {
 #[test]
 fn limits_are_the_agents() {
     let mut create = create(json!({}));
-    create.limits = Limits { memory_bytes: Some(u64::MAX), pids: Some(7) };
+    create.limits = Limits { memory_bytes: Some(u64::MAX), cpu_millis: Some(1500), pids: Some(7) };
     let spec = serde_json::to_value(built(&create).unwrap()).unwrap();
-    assert_eq!(spec["linux"]["resources"]["memory"]["limit"], json!(i64::MAX));
-    assert_eq!(spec["linux"]["resources"]["pids"]["limit"], json!(7));
+    let resources = &spec["linux"]["resources"];
+    assert_eq!(resources["memory"]["limit"], json!(i64::MAX));
+    assert_eq!(resources["cpu"], json!({ "quota": 150_000, "period": 100_000 }));
+    assert_eq!(resources["pids"]["limit"], json!(7));
     let unlimited = &json_of(json!({}))["linux"]["resources"];
-    assert_eq!((unlimited.get("memory"), unlimited.get("pids")), (None, None));
+    for controller in ["memory", "cpu", "pids"] {
+        assert_eq!(unlimited.get(controller), None, "{controller}");
+    }
 }
 
 #[test]
@@ -186,6 +198,7 @@ fn mount_options_are_the_guests() {
     let spec = json_of(json!({ "mounts": [
         { "destination": "/etc/hosts", "kind": "hosts", "readonly": true },
         { "destination": "/cache", "kind": "volume", "volume": "cache" },
+        { "destination": "/conf", "kind": "volume", "volume": "conf" },
         { "destination": "/dev/shm", "kind": "shm" },
     ] }));
     let mounts: BTreeMap<&str, &Value> = spec["mounts"]
@@ -197,6 +210,8 @@ fn mount_options_are_the_guests() {
     let hosts = json!(["bind", "rprivate", "nosuid", "nodev", "noexec", "ro"]);
     assert_eq!(mounts["/etc/hosts"]["options"], hosts);
     assert_eq!(mounts["/cache"]["options"], json!(["bind", "rprivate", "nosuid", "nodev", "rw"]));
+    // B13: content from outside is read-only whatever the policy says.
+    assert_eq!(mounts["/conf"]["options"], hosts);
     // The pod's in place of the container's own, once.
     assert_eq!(mounts["/dev/shm"]["source"], json!("/made"));
     assert_eq!(spec["mounts"].as_array().unwrap().len(), mounts.len());
@@ -235,6 +250,72 @@ fn refuses_mounts_over_what_the_runtime_puts_in_place() {
         let mounts = json!({ "mounts": [{ "destination": destination, "kind": "hosts" }] });
         assert!(built(&create(mounts)).is_ok(), "{destination:?}");
     }
+}
+
+#[test]
+fn secrets_are_files_that_nobody_can_change() {
+    let secret = |path: &str| SecretFile {
+        path: path.to_owned(),
+        mode: 0o400,
+        content: zeroize::Zeroizing::new(b"canary".to_vec()),
+    };
+    let mut with = create(json!({ "mounts": [{ "destination": "/etc/hosts", "kind": "hosts" }] }));
+    with.secrets = vec![secret("/run/secrets/db")];
+    let spec = serde_json::to_value(built(&with).unwrap()).unwrap();
+    let mount = spec["mounts"].as_array().unwrap().last().unwrap();
+    assert_eq!(mount["destination"], json!("/run/secrets/db"));
+    assert_eq!(mount["options"], json!(["bind", "rprivate", "nosuid", "nodev", "noexec", "ro"]));
+    // A27: the content is nowhere in the spec.
+    assert!(!spec.to_string().contains("canary"));
+    for path in ["/proc/1/environ", "/dev/shm", "relative", "/a/../b"] {
+        with.secrets = vec![secret(path)];
+        assert!(matches!(built(&with), Err(SpecError::Destination { .. })), "{path}");
+    }
+    with.secrets = vec![secret("/etc/hosts")];
+    assert!(matches!(built(&with), Err(SpecError::DestinationTwice { .. })));
+}
+
+#[test]
+fn refuses_a_mount_of_a_volume_that_is_not_the_pods() {
+    let mounts = json!([{ "destination": "/x", "kind": "volume", "volume": "other" }]);
+    let result = built(&create(json!({ "mounts": mounts })));
+    assert!(matches!(result, Err(SpecError::Volume { destination }) if destination == "/x"));
+}
+
+#[test]
+fn process_limits_are_the_policys_and_else_the_defaults() {
+    let limits = |changes| {
+        let limits = json_of(changes)["process"]["rlimits"].clone();
+        let limits = limits.as_array().unwrap().iter();
+        let figures = limits.map(|l| {
+            let figure = |key: &str| l[key].as_u64().unwrap();
+            (l["type"].as_str().unwrap().to_owned(), (figure("soft"), figure("hard")))
+        });
+        figures.collect::<BTreeMap<_, _>>()
+    };
+    let defaults = limits(json!({}));
+    assert_eq!(defaults["RLIMIT_NOFILE"], (1024, 524_288));
+    let changed = limits(json!({ "rlimits": [
+        { "kind": "nofile", "soft": 64, "hard": 128 },
+        { "kind": "stack", "soft": "unlimited", "hard": "unlimited" },
+    ] }));
+    assert_eq!(changed["RLIMIT_NOFILE"], (64, 128));
+    assert_eq!(changed["RLIMIT_STACK"], (u64::MAX, u64::MAX));
+    assert_eq!(changed["RLIMIT_CORE"], defaults["RLIMIT_CORE"]);
+    assert_eq!(changed.len(), defaults.len() + 1);
+}
+
+#[test]
+fn an_unmasked_proc_leaves_the_devices_of_the_guest_closed() {
+    let linux = |changes| json_of(changes)["linux"].clone();
+    let masked = linux(json!({}));
+    assert!(masked["maskedPaths"].as_array().unwrap().contains(&json!("/proc/kcore")));
+    assert!(masked["readonlyPaths"].as_array().unwrap().contains(&json!("/proc/sys")));
+    let open = linux(json!({ "proc_mount": "unmasked" }));
+    assert_eq!(open["readonlyPaths"], json!([]));
+    let paths = open["maskedPaths"].as_array().unwrap();
+    assert!(paths.contains(&json!("/sys/class/virtio-ports")));
+    assert!(paths.iter().all(|path| path.as_str().unwrap().starts_with("/sys/")));
 }
 
 #[test]
@@ -281,7 +362,7 @@ fn refuses_malformed_environments() {
 }
 
 #[test]
-fn an_exec_differs_in_its_command_line_environment_and_terminal_alone() {
+fn an_exec_differs_in_its_command_line_environment_user_and_terminal_alone() {
     let spec = built(&create(json!({}))).unwrap();
     let init = spec.process().clone().unwrap();
     let wanted = ExecSpec {
@@ -289,6 +370,7 @@ fn an_exec_differs_in_its_command_line_environment_and_terminal_alone() {
         exec: "e".try_into().unwrap(),
         argv: vec!["ls".to_owned()],
         env: vec!["TERM=xterm".to_owned()],
+        user: None,
         stdio: StdioRequest::Terminal(WindowSize::default()),
     };
     let mut exec = exec_process(&init, &wanted).unwrap();
@@ -297,6 +379,12 @@ fn an_exec_differs_in_its_command_line_environment_and_terminal_alone() {
     assert_eq!(exec.terminal(), Some(true));
     exec.set_args(init.args().clone()).set_terminal(init.terminal()).set_env(init.env().clone());
     assert_eq!(exec, init);
+    let root = casemate_policy::User { uid: 0, gid: 0, groups: vec![1] };
+    let other = ExecSpec { user: Some(root), ..wanted.clone() };
+    let other = exec_process(&init, &other).unwrap();
+    assert_eq!((other.user().uid(), other.user().additional_gids()), (0, &Some(vec![1])));
+    // A12: another user, with the container's capabilities and no more.
+    assert_eq!(other.capabilities(), init.capabilities());
     let nothing = ExecSpec { argv: Vec::new(), ..wanted.clone() };
     assert!(matches!(exec_process(&init, &nothing), Err(SpecError::NoArguments)));
     let twice = ExecSpec { env: vec!["A=1".to_owned(), "A=2".to_owned()], ..wanted };

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
@@ -21,17 +22,21 @@ use tokio::sync::watch as channel;
 use tokio::time::timeout;
 
 use super::Boot;
+use super::Planned;
 use super::Pod;
 use super::Running;
 use super::advance;
 use super::launch;
 use super::usage;
+use crate::audit::AuditFile;
 use crate::cgroup::CpuLimits;
 use crate::config::Config;
 use crate::error::ShimError;
 use crate::events;
 use crate::guest::Guest;
 use crate::projection;
+use crate::resources;
+use crate::resources::Resources;
 use crate::spec;
 use crate::spec::Role;
 use crate::spec::Spec;
@@ -40,6 +45,7 @@ use crate::stdio::Life;
 use crate::stdio::Notices;
 use crate::stdio::Owner;
 use crate::stdio::Uris;
+use crate::volumes::Courier;
 
 /// A create request.
 #[derive(Debug, Clone)]
@@ -108,8 +114,10 @@ impl Pod {
         let running = Arc::new(Running {
             vm: launched.vm,
             guest,
+            courier: OnceLock::new(),
             status: launched.status,
             dir: launched.dir,
+            audit: AuditFile::new(&launched.config.audit_dir, &self.id),
             network_namespace: launched.network_namespace,
             hierarchies: launched.hierarchies,
             cgroups: launched.cgroups,
@@ -134,6 +142,11 @@ impl Pod {
     ) -> Result<u32, ShimError> {
         let process = Process::init(request.id.clone());
         self.step(Input::CreateContainer(request.id.clone()))?;
+        let planned = Planned {
+            resources: spec.resources().clone(),
+            termination_log: projection::termination_log(spec),
+        };
+        self.lock().planned.insert(request.id.clone(), planned);
         let running = self.running();
         let made = async {
             let running = running?;
@@ -144,6 +157,10 @@ impl Pod {
             let guest = self.guest()?;
             let limit = running.deadlines.create;
             let first_output = format!("first_output:{}", message.name);
+            let courier = running.courier.get_or_init(|| Courier::start(guest.clone()));
+            for volume in projection::content_volumes(spec) {
+                courier.deliver(volume).await?;
+            }
             self.make(&process, &request.bundle, request.uris, first_output, async || {
                 guest.create_container(&message, limit).await?;
                 if let Ok(reply) = guest.hello(running.deadlines.request).await {
@@ -408,26 +425,61 @@ impl Pod {
         if own {
             return usage::of_process(pid);
         }
-        Ok(self.guest()?.stats(&process).await?)
+        match self.guest()?.stats(&process).await {
+            // A27: the policy keeps the figures in the guest; kubelet gets none and goes on.
+            Err(error) if error.code() == Code::PolicyMetrics => Ok(proto::StatsReply::default()),
+            other => Ok(other?),
+        }
     }
 
-    /// Changes the limits of the VMM's cgroup.
+    /// Changes limits: of the VMM's cgroup, and in the guest what concerns one container.
     ///
     /// # Errors
     ///
-    /// [`ShimError::Unsupported`] for a container, whose limits are inside the VM and fixed, and
-    /// for what a running VM cannot follow.
-    pub fn update(&self, task: &Id, resources: &[u8]) -> Result<(), ShimError> {
+    /// [`ShimError::Unsupported`] for what a running VM cannot follow; the guest's denials. The
+    /// limits are as before then.
+    pub async fn update(self: Arc<Self>, task: Id, resources: Vec<u8>) -> Result<(), ShimError> {
         self.view(&Process::init(task.clone()))?;
-        if *task != self.id {
-            return Err(ShimError::Unsupported {
-                what: "an update of a container",
-                reason: "its VM has the size of the whole pod, fixed at the launch",
-            });
-        }
-        let limits = CpuLimits::parse(resources)?;
         let running = self.running()?;
-        limits.apply(&running.hierarchies, &running.cgroups)
+        if task == self.id {
+            let limits = CpuLimits::parse(&resources)?;
+            return limits.apply(&running.hierarchies, &running.cgroups);
+        }
+        let after = Resources::parse(&resources)?;
+        let before = self.planned(&task)?;
+        let in_guest = after.change(&before, &task)?;
+        let guest = self.guest()?;
+        self.limit(&running, &task, after)?;
+        let Some(request) = in_guest else { return Ok(()) };
+        if let Err(error) = guest.update(&request).await {
+            if let Err(error) = self.limit(&running, &task, before) {
+                tracing::warn!(%task, %error, "the VMM's limits are not taken back");
+            }
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Limits of a container as containerd said them last.
+    fn planned(&self, task: &Id) -> Result<Resources, ShimError> {
+        let resources = self.lock().planned.get(task).map(|planned| planned.resources.clone());
+        let process = Process::init(task.clone());
+        resources.ok_or_else(|| Refusal::NotFound { process }.into())
+    }
+
+    /// Notes a container's limits and gives the VMM's cgroup the sum of all.
+    fn limit(&self, running: &Running, task: &Id, to: Resources) -> Result<(), ShimError> {
+        let mut inner = self.lock();
+        let all = inner.planned.iter().map(|(id, planned)| {
+            let resources = if id == task { &to } else { &planned.resources };
+            (id.clone(), resources.clone())
+        });
+        let limits = resources::of_pod(&all.collect())?;
+        limits.apply(&running.hierarchies, &running.cgroups)?;
+        if let Some(planned) = inner.planned.get_mut(task) {
+            planned.resources = to;
+        }
+        Ok(())
     }
 
     /// containerd has no use for the shim any more, or says so in haste.

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the pod's guest and VM do by themselves: end, fall silent, run out of memory.
 
+use std::fs::File;
+use std::io;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,8 +100,43 @@ impl Pod {
                 }
             }
         };
-        self.report(Input::Exited { process, exit: Exit { status, at: events::now() } });
+        let at = events::now();
+        // kubelet reads it when it hears of the end.
+        self.take_last_words(&guest, &process).await;
+        self.report(Input::Exited { process, exit: Exit { status, at } });
     }
+
+    /// Brings a container's termination message to where kubelet looks for it.
+    async fn take_last_words(&self, guest: &Guest, process: &Process) {
+        if process.exec.is_some() {
+            return;
+        }
+        let planned =
+            |inner: &super::Inner| inner.planned.get(&process.task)?.termination_log.clone();
+        let path = planned(&self.lock());
+        let Some(path) = path else { return };
+        let written = match guest.termination_message(process).await {
+            Ok(message) if message.is_empty() => return,
+            Ok(message) => tokio::task::spawn_blocking(move || write_log(&path, &message)).await,
+            Err(error) if error.code() == Code::PolicyTerminationMessage => {
+                return tracing::debug!(%process, "the termination message stays in the guest");
+            }
+            Err(error) => return tracing::warn!(%process, %error, "no termination message"),
+        };
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%process, %error, "termination message not written");
+        }
+    }
+}
+
+/// Writes into the file that kubelet has made.
+fn write_log(path: &Path, message: &[u8]) -> io::Result<()> {
+    // The path is kubelet's; a link or a pipe in its place is not.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let mut options = File::options();
+    let mut file = options.write(true).truncate(true).custom_flags(flags).open(path)?;
+    file.write_all(message)
 }
 
 const EVENT_PAUSE: Duration = Duration::from_millis(100);

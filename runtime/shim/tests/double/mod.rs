@@ -71,6 +71,12 @@ pub(crate) struct Script {
     pub(crate) create: Vec<ApiError>,
     /// Answers to exec, in their order; then success.
     pub(crate) exec: Vec<ApiError>,
+    /// Answers to put_volume, update and stats, in their order; then success.
+    pub(crate) put_volume: Vec<ApiError>,
+    pub(crate) update: Vec<ApiError>,
+    pub(crate) stats: Vec<ApiError>,
+    /// Answer to the question for a termination message; without one it is denied.
+    pub(crate) termination_message: Option<Vec<u8>>,
     /// What was asked.
     pub(crate) network: Option<proto::SetNetworkRequest>,
     pub(crate) created: Vec<proto::CreateContainerRequest>,
@@ -79,6 +85,8 @@ pub(crate) struct Script {
     pub(crate) deleted: Vec<String>,
     pub(crate) stdin_closed: Vec<String>,
     pub(crate) resized: Vec<(u32, u32)>,
+    pub(crate) volumes: Vec<proto::PutVolumeRequest>,
+    pub(crate) updates: Vec<proto::UpdateRequest>,
 }
 
 /// The guest's side of the tests.
@@ -285,8 +293,55 @@ impl Agent for Guest {
         Ok(proto::Empty::default())
     }
 
+    async fn put_volume(
+        &self,
+        _: &TtrpcContext,
+        request: proto::PutVolumeRequest,
+    ) -> Reply<proto::Empty> {
+        let mut script = self.script.lock().unwrap();
+        script.volumes.push(request);
+        answer(&mut script.put_volume)
+    }
+
+    async fn update(&self, _: &TtrpcContext, request: proto::UpdateRequest) -> Reply<proto::Empty> {
+        let mut script = self.script.lock().unwrap();
+        script.updates.push(request);
+        answer(&mut script.update)
+    }
+
+    async fn termination_message(
+        &self,
+        _: &TtrpcContext,
+        _: proto::ContainerRef,
+    ) -> Reply<proto::TerminationMessageReply> {
+        match self.script.lock().unwrap().termination_message.clone() {
+            Some(message) => Ok(proto::TerminationMessageReply { message, ..Default::default() }),
+            None => Err(ApiError::new(Code::PolicyTerminationMessage, "is not granted").to_rpc()),
+        }
+    }
+
     async fn stats(&self, _: &TtrpcContext, _: proto::ContainerRef) -> Reply<proto::StatsReply> {
+        answer(&mut self.script.lock().unwrap().stats)?;
         Ok(proto::StatsReply { memory_usage: 4096, cpu_usage_usec: 7, ..Default::default() })
+    }
+
+    async fn read_audit(
+        &self,
+        _: &TtrpcContext,
+        request: proto::ReadAuditRequest,
+    ) -> Reply<proto::ReadAuditReply> {
+        // Two records, and then nothing more.
+        let records = [b"first".to_vec(), b"second".to_vec()];
+        let from = usize::try_from(request.from_sequence).unwrap();
+        if from >= records.len() {
+            std::future::pending::<()>().await;
+        }
+        Ok(proto::ReadAuditReply {
+            boot: b"boot".to_vec(),
+            first_sequence: request.from_sequence,
+            records: records[from..].to_vec(),
+            ..Default::default()
+        })
     }
 
     async fn next_event(
@@ -517,9 +572,10 @@ impl Shim {
         }
         std::fs::write(image.join("cmdline.txt"), "casemate.tee=snp acpi=off").unwrap();
         let config = format!(
-            "tee = 'snp'\nguest_image = '{}'\nstate_dir = '{}'\n[deadlines]\n{}",
+            "tee = 'snp'\nguest_image = '{}'\nstate_dir = '{}'\naudit_dir = '{}'\n[deadlines]\n{}",
             image.display(),
             folder.path().join("state").display(),
+            folder.path().join("audit").display(),
             setup.deadlines
         );
         std::fs::write(folder.path().join("config.toml"), config).unwrap();
@@ -608,6 +664,10 @@ impl Shim {
 
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.folder.path().join("state").join(POD)
+    }
+
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.folder.path().join("audit").join(format!("{POD}.log"))
     }
 
     pub(crate) fn status(&self) -> serde_json::Value {

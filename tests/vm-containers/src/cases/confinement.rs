@@ -7,6 +7,9 @@ use anyhow::Context;
 use anyhow::ensure;
 use casemate_containers::Limits;
 use casemate_containers::ProcessId;
+use casemate_containers::UpdateError;
+use casemate_containers::UpdateLimitsError;
+use casemate_policy::User;
 use serde_json::json;
 
 use super::equal;
@@ -185,10 +188,9 @@ pub(super) async fn namespaces_are_the_containers(h: &Harness) -> anyhow::Result
 pub(super) async fn limits_hold(h: &Harness) -> anyhow::Result<()> {
     let id = h.id();
     let mut create = spec(id.clone(), &["sleep", "1000"], json!({}))?;
-    create.limits = Limits { memory_bytes: Some(64 << 20), pids: Some(5) };
+    create.limits = Limits { memory_bytes: Some(64 << 20), cpu_millis: Some(500), pids: Some(5) };
     h.start(create).await?;
-    let files = ["cat", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/pids.max"];
-    equal!(h.exec(&id, &files).await?.stdout, "67108864\n5\n", "limits inside");
+    equal!(h.exec(&id, &LIMITS).await?.stdout, "67108864\n50000 100000\n5\n", "limits inside");
     let output = h.exec(&id, &["sh", "-c", "echo 1 > /sys/fs/cgroup/pids.max"]).await?;
     ensure!(output.stderr.contains("Read-only file system"), "{}", output.stderr);
     let forks = "for i in 1 2 3 4 5 6; do sleep 1 & done; echo forked";
@@ -203,6 +205,41 @@ pub(super) async fn limits_hold(h: &Harness) -> anyhow::Result<()> {
     h.runtime.delete(&id).await?;
     let output = h.run(&["sh", "-c", "ulimit -n; ulimit -c"], json!({})).await?;
     equal!(output.stdout, "1024\n0\n", "rlimits");
+    let own = json!({ "rlimits": [{ "kind": "nofile", "soft": 64, "hard": 128 }] });
+    let output = h.run(&["sh", "-c", "ulimit -n; ulimit -H -n"], own).await?;
+    equal!(output.stdout, "64\n128\n", "rlimits of the policy");
+    Ok(())
+}
+
+pub(super) async fn limits_change_together_or_not_at_all(h: &Harness) -> anyhow::Result<()> {
+    let id = h.id();
+    let mut create = spec(id.clone(), &["sleep", "1000"], json!({}))?;
+    create.limits = Limits { memory_bytes: Some(64 << 20), cpu_millis: None, pids: Some(50) };
+    h.start(create).await?;
+    let limits = Limits { memory_bytes: Some(48 << 20), cpu_millis: Some(250), pids: None };
+    h.runtime.update(&id, limits).context("update")?;
+    equal!(h.exec(&id, &LIMITS).await?.stdout, "50331648\n25000 100000\n50\n", "new limits");
+    // The kernel takes no such number of processes; memory was set before and is taken back.
+    let limits =
+        Limits { memory_bytes: Some(32 << 20), cpu_millis: Some(100), pids: Some(u64::MAX) };
+    let refused = h.runtime.update(&id, limits);
+    let is_undone = matches!(refused, Err(UpdateLimitsError::Cgroup(UpdateError::Refused(_))));
+    ensure!(is_undone, "{refused:?}");
+    equal!(h.exec(&id, &LIMITS).await?.stdout, "50331648\n25000 100000\n50\n", "as before");
+    h.runtime.delete(&id).await?;
+    let unknown = h.runtime.update(&id, limits);
+    ensure!(matches!(unknown, Err(UpdateLimitsError::Unknown(_))), "{unknown:?}");
+    Ok(())
+}
+
+pub(super) async fn an_exec_may_have_another_user(h: &Harness) -> anyhow::Result<()> {
+    let id = h.sleeper(json!({ "user": { "uid": 5, "gid": 6, "groups": [7] } })).await?;
+    let script = ["sh", "-c", "id -u; id -g; echo x >/dev/shm/$$ && echo written"];
+    equal!(h.exec(&id, &script).await?.stdout, "5\n6\nwritten\n", "the container's user");
+    let other = User { uid: 8, gid: 9, groups: vec![] };
+    let output = h.exec_as(&id, &script, Some(other)).await?;
+    equal!(output.stdout, "8\n9\nwritten\n", "another user: {}", output.stderr);
+    h.runtime.delete(&id).await?;
     Ok(())
 }
 
@@ -210,7 +247,7 @@ pub(super) async fn want_of_memory_is_told(h: &Harness) -> anyhow::Result<()> {
     let mut events = h.runtime.oom_events();
     let id = h.id();
     let mut create = spec(id.clone(), &["/probe", "eat", "200"], json!({}))?;
-    create.limits = Limits { memory_bytes: Some(32 << 20), pids: None };
+    create.limits = Limits { memory_bytes: Some(32 << 20), ..Limits::default() };
     let stdio = h.start(create).await?;
     let output = h.finish(&ProcessId::init(id.clone()), stdio).await?;
     equal!(output.code, 137, "killed");
@@ -220,3 +257,6 @@ pub(super) async fn want_of_memory_is_told(h: &Harness) -> anyhow::Result<()> {
     h.runtime.delete(&id).await?;
     Ok(())
 }
+
+const LIMITS: [&str; 4] =
+    ["cat", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/pids.max"];

@@ -104,6 +104,7 @@ pub(super) async fn states_are_kept(h: &Harness) -> anyhow::Result<()> {
         exec: h.id(),
         argv: vec!["true".to_owned()],
         env: environment(),
+        user: None,
         stdio: PIPES,
     };
     ensure!(matches!(h.runtime.start(&id).await, Err(StartError::Unknown(_))), "unknown");
@@ -171,6 +172,7 @@ pub(super) async fn exec_runs_in_the_container(h: &Harness) -> anyhow::Result<()
         exec: h.id(),
         argv: vec!["no-such-program".to_owned()],
         env: environment(),
+        user: None,
         stdio: PIPES,
     };
     let error = h.runtime.exec(failing).await.err().context("must fail")?;
@@ -182,6 +184,7 @@ pub(super) async fn exec_runs_in_the_container(h: &Harness) -> anyhow::Result<()
         exec: exec.clone(),
         argv: vec!["sleep".to_owned(), "1000".to_owned()],
         env: environment(),
+        user: None,
         stdio: PIPES,
     };
     let created = h.runtime.exec(request.clone()).await?;
@@ -234,5 +237,28 @@ fn assert_gone(id: &str) -> anyhow::Result<()> {
         let path = Path::new("/run/casemate/containers").join(directory).join(id);
         ensure!(!path.exists(), "{} stays", path.display());
     }
+    Ok(())
+}
+
+pub(super) async fn a_termination_message_is_read_until_the_delete(
+    h: &Harness,
+) -> anyhow::Result<()> {
+    let mounts = json!({ "mounts": [
+        { "destination": "/dev/termination-log", "kind": "termination-log" },
+    ] });
+    let id = h.id();
+    let script = "head -c 10000 /dev/zero | tr '\\0' a >/dev/termination-log; \
+                  echo last words >>/dev/termination-log; exit 3";
+    let stdio = h.start(spec(id.clone(), &["sh", "-c", script], mounts)?).await?;
+    let output = h.finish(&ProcessId::init(id.clone()), stdio).await?;
+    equal!(output.code, 3, "exit code: {}", output.stderr);
+    let message = h.runtime.termination_message(&id)?;
+    equal!(message.len(), 4096, "its end alone");
+    ensure!(message.ends_with(b"aalast words\n"), "{message:?}");
+    h.runtime.delete(&id).await?;
+    ensure!(h.runtime.termination_message(&id).is_err(), "after the delete");
+    let id = h.sleeper(json!({})).await?;
+    ensure!(h.runtime.termination_message(&id)?.is_empty(), "without a termination log");
+    h.runtime.delete(&id).await?;
     Ok(())
 }

@@ -64,6 +64,7 @@ pub(super) async fn an_exec_may_have_a_terminal(h: &Harness) -> anyhow::Result<(
                 .map(str::to_owned)
                 .to_vec(),
             env: vec!["PATH=/bin".to_owned(), "TERM=xterm".to_owned()],
+            user: None,
             stdio: StdioRequest::Terminal(SIZE),
         })
         .await?;
