@@ -90,7 +90,8 @@ async fn a26(context: Context) -> Verdict {
     let sh = shim.over(second.clone());
     let call = second.exec_process(deadline(), &shell);
     sh.deny("a shell", By::Policy, Code::PolicyExec, call).await?;
-    let call = second.set_network(deadline(), &requests::network());
+    let again = requests::network();
+    let call = second.set_network(deadline(), &again);
     sh.deny("the network again", By::Code, Code::RequestPhase, call).await?;
     let mut twice = requests::web("c2");
     twice.env.push("LD_PRELOAD=/x".to_owned());
