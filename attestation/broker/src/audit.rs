@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use casemate_kbs_protocol::AuditHead;
 use casemate_verifier::Line;
 use casemate_verifier::Measurement;
 use serde::Serialize;
@@ -49,6 +50,9 @@ pub(crate) struct Entry {
     pub(crate) token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) resource: Option<String>,
+    /// Head of the guest's own audit log at this attestation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) audit_head: Option<AuditHead>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) verdict: Vec<Line>,
     /// The report that was judged, hexadecimal, so that anybody can judge it again.
@@ -88,6 +92,7 @@ impl Entry {
             host_data: None,
             token: None,
             resource: None,
+            audit_head: None,
             verdict: Vec::new(),
             report: None,
             vcek: None,

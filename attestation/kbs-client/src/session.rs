@@ -3,11 +3,13 @@
 
 use std::future::Future;
 use std::sync::OnceLock;
+use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use casemate_agent_api::Code;
 use casemate_kbs_protocol::AttestReply;
 use casemate_kbs_protocol::AttestRequest;
+use casemate_kbs_protocol::AuditHead;
 use casemate_kbs_protocol::AuthRequest;
 use casemate_kbs_protocol::Challenge;
 use casemate_kbs_protocol::CompositeEvidence;
@@ -26,7 +28,6 @@ use casemate_kbs_protocol::SESSION_COOKIE;
 use casemate_kbs_protocol::Secret;
 use casemate_kbs_protocol::Tee;
 use casemate_kbs_protocol::TeeKeyPair;
-use casemate_kbs_protocol::report_data;
 use reqwest::StatusCode;
 use reqwest::header::COOKIE;
 use serde_json::value::RawValue;
@@ -49,6 +50,12 @@ pub trait EvidenceSource: Send + Sync {
         &self,
         report_data: [u8; REPORT_DATA_BYTES],
     ) -> impl Future<Output = Result<serde_json::Value, EvidenceError>> + Send;
+
+    /// The head of the guest's audit log as it is now, which each attestation carries to brokers that
+    /// take it.
+    fn audit_head(&self) -> Option<AuditHead> {
+        None
+    }
 }
 
 impl<F, Fut> EvidenceSource for F
@@ -78,6 +85,7 @@ pub struct Session<E> {
     key: TeeKeyPair,
     token: Mutex<Option<Token>>,
     attested_at: OnceLock<SystemTime>,
+    attested_head: std::sync::Mutex<Option<AuditHead>>,
 }
 
 impl<E: EvidenceSource> Session<E> {
@@ -94,8 +102,16 @@ impl<E: EvidenceSource> Session<E> {
         initdata: String,
     ) -> Result<Self, ClientError> {
         let key = TeeKeyPair::generate().map_err(|_| ClientError::Key)?;
-        let (token, attested_at) = (Mutex::new(None), OnceLock::new());
-        Ok(Self { endpoint: endpoint.clone(), tee, source, initdata, key, token, attested_at })
+        Ok(Self {
+            endpoint: endpoint.clone(),
+            tee,
+            source,
+            initdata,
+            key,
+            token: Mutex::new(None),
+            attested_at: OnceLock::new(),
+            attested_head: std::sync::Mutex::new(None),
+        })
     }
 
     /// Attests, unless the session is attested already.
@@ -105,6 +121,23 @@ impl<E: EvidenceSource> Session<E> {
     /// [`ClientError`]; [`ClientError::is_transient`] tells whether trying again makes sense.
     pub async fn attest(&self) -> Result<(), ClientError> {
         self.token(None).await.map(drop)
+    }
+
+    /// Attests once more, whether or not the token has expired: for the head of the audit log. The
+    /// present token stays in use until there is a new one, and when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; the session is as it was.
+    pub async fn refresh(&self) -> Result<(), ClientError> {
+        let token = self.handshake().await?;
+        *self.token.lock().await = Some(token);
+        Ok(())
+    }
+
+    /// The head of the audit log that the broker accepted last, if it takes heads.
+    pub fn attested_head(&self) -> Option<AuditHead> {
+        *self.attested_head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The broker's time when it first accepted the evidence, if it told it (RFC 9110, 6.6.1).
@@ -163,7 +196,14 @@ impl<E: EvidenceSource> Session<E> {
             operation: Operation::Auth,
             what: "the broker selected an unknown hash function",
         })?;
-        let bound = report_data(&challenge.nonce, self.key.public_key(), hash, NO_DEVICES)
+        let audit_head = audit_head(&challenge, &self.source);
+        let runtime_data = RuntimeData {
+            nonce: challenge.nonce,
+            tee_pubkey: self.key.public_key().clone(),
+            audit_head,
+        };
+        let bound = runtime_data
+            .report_data(hash, NO_DEVICES)
             .map_err(|source| ClientError::Binding { source })?;
         let evidence = self
             .source
@@ -173,10 +213,7 @@ impl<E: EvidenceSource> Session<E> {
             .map_err(|source| ClientError::Evidence { source })?;
         let request = AttestRequest {
             init_data: Some(InitData { format: InitDataFormat::Toml, body: self.initdata.clone() }),
-            runtime_data: RuntimeData {
-                nonce: challenge.nonce,
-                tee_pubkey: self.key.public_key().clone(),
-            },
+            runtime_data,
             tee_evidence: CompositeEvidence {
                 primary_evidence: evidence,
                 additional_evidence: NO_DEVICES.to_owned(),
@@ -202,18 +239,24 @@ impl<E: EvidenceSource> Session<E> {
             // Later times are not worth more: the clock that they would correct is set by then.
             self.attested_at.get_or_init(|| date);
         }
+        *self.attested_head.lock().unwrap_or_else(PoisonError::into_inner) = audit_head;
         tracing::info!(broker = self.endpoint.url(), "attested");
         Ok(Token(Zeroizing::new(token)))
     }
 
     async fn auth(&self) -> Result<(Challenge, String), ClientError> {
         let malformed = |what| ClientError::Protocol { operation: Operation::Auth, what };
+        let request = AuthRequest::new(self.tee);
+        let request = match self.source.audit_head() {
+            Some(_) => request.with_audit_head(),
+            None => request,
+        };
         let post = self
             .endpoint
             .http()
             .client()
             .post(self.endpoint.join(&format!("{PREFIX}/auth")))
-            .json(&AuthRequest::new(self.tee));
+            .json(&request);
         let reply = exchange(post, Operation::Auth, MAX_HANDSHAKE_BYTES).await?;
         if reply.status != StatusCode::OK {
             return Err(handshake_failure(Operation::Auth, &reply));
@@ -240,6 +283,11 @@ impl<E: EvidenceSource> Session<E> {
             .bearer_auth(token.0.as_str());
         exchange(get, Operation::Resource, MAX_SEALED_BYTES).await
     }
+}
+
+/// The newest head, for a broker that takes one.
+fn audit_head(challenge: &Challenge, source: &impl EvidenceSource) -> Option<AuditHead> {
+    if challenge.takes_audit_head() { source.audit_head() } else { None }
 }
 
 /// A bearer token. Useless without the session's key, and still kept out of logs.
@@ -339,6 +387,24 @@ mod tests {
         assert_eq!(session_id("kbs-session-id=a b"), None);
         assert_eq!(session_id("kbs-session-id"), None);
         assert_eq!(session_id(&format!("kbs-session-id={}", "a".repeat(129))), None);
+    }
+
+    #[test]
+    fn a_head_goes_only_to_a_broker_that_takes_it() {
+        struct Guest;
+        const HEAD: AuditHead = AuditHead { sequence: 1, hash: [2; 32] };
+        impl EvidenceSource for Guest {
+            async fn evidence(&self, _: [u8; 64]) -> Result<serde_json::Value, EvidenceError> {
+                Ok(serde_json::Value::Null)
+            }
+            fn audit_head(&self) -> Option<AuditHead> {
+                Some(HEAD)
+            }
+        }
+        // Other brokers of the ecosystem compute `report_data` from the members that they know.
+        let other = Challenge::new("A".into(), None);
+        assert_eq!(audit_head(&other, &Guest), None);
+        assert_eq!(audit_head(&other.with_audit_head(), &Guest), Some(HEAD));
     }
 
     fn reply(status: u16, kind: ProblemType) -> Reply {

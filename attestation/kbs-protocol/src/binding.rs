@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How a TEE report is bound to the broker's nonce and the guest's key.
 
+use casemate_audit::Head;
 use ring::digest;
 use serde::Serialize;
 
+use crate::RuntimeData;
 use crate::TeePublicKey;
 
 /// Size of the report's caller-chosen field, bytes (SNP and TDX).
@@ -26,15 +28,25 @@ pub fn report_data(
     hash: HashAlgorithm,
     additional_evidence: &str,
 ) -> Result<[u8; REPORT_DATA_BYTES], BindingError> {
-    let canonical =
-        serde_json_canonicalizer::to_vec(&Bound { additional_evidence, nonce, tee_pubkey: key })
-            .map_err(|source| BindingError { source })?;
-    let digest = digest::digest(hash.ring(), &canonical);
-    let mut field = [0; REPORT_DATA_BYTES];
-    for (place, byte) in field.iter_mut().zip(digest.as_ref()) {
-        *place = *byte;
+    Bound { additional_evidence, audit_head: None, nonce, tee_pubkey: key }.digest(hash)
+}
+
+impl RuntimeData {
+    /// Computes the `report_data` that binds all members to a report, as [`report_data`] does; the
+    /// member `audit-head` stands in the object when there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`BindingError`], which no value of this type causes.
+    pub fn report_data(
+        &self,
+        hash: HashAlgorithm,
+        additional_evidence: &str,
+    ) -> Result<[u8; REPORT_DATA_BYTES], BindingError> {
+        let Self { nonce, tee_pubkey, audit_head } = self;
+        Bound { additional_evidence, audit_head: audit_head.as_ref(), nonce, tee_pubkey }
+            .digest(hash)
     }
-    Ok(field)
 }
 
 /// Hash functions that client and broker can agree on.
@@ -97,8 +109,23 @@ pub struct BindingError {
 #[serde(rename_all = "kebab-case")]
 struct Bound<'a> {
     additional_evidence: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_head: Option<&'a Head>,
     nonce: &'a str,
     tee_pubkey: &'a TeePublicKey,
+}
+
+impl Bound<'_> {
+    fn digest(&self, hash: HashAlgorithm) -> Result<[u8; REPORT_DATA_BYTES], BindingError> {
+        let canonical =
+            serde_json_canonicalizer::to_vec(self).map_err(|source| BindingError { source })?;
+        let digest = digest::digest(hash.ring(), &canonical);
+        let mut field = [0; REPORT_DATA_BYTES];
+        for (place, byte) in field.iter_mut().zip(digest.as_ref()) {
+            *place = *byte;
+        }
+        Ok(field)
+    }
 }
 
 #[cfg(test)]
@@ -161,6 +188,25 @@ mod tests {
             ),
             "{\"\\r\":2,\"1\":4,\"\u{80}\":6,\"\u{f6}\":7,\"\u{20ac}\":1,\"\u{1f600}\":5,\"\u{fb33}\":3}"
         );
+    }
+
+    #[test]
+    fn the_head_of_an_audit_log_is_bound() {
+        let key = example_key();
+        let mut data = RuntimeData {
+            nonce: "bm9uY2U=".into(),
+            tee_pubkey: key.public_key().clone(),
+            audit_head: None,
+        };
+        let hash = HashAlgorithm::Sha384;
+        let without = report_data("bm9uY2U=", key.public_key(), hash, "").unwrap();
+        assert_eq!(data.report_data(hash, "").unwrap(), without);
+        data.audit_head = Some(Head { sequence: 7, hash: [0xab; 32] });
+        let text = String::from_utf8(by_hand("\"bm9uY2U=\"")).unwrap();
+        let member = format!(r#""","audit-head":"7:{}","nonce""#, "ab".repeat(32));
+        let text = text.replacen(r#""","nonce""#, &member, 1);
+        let expected = digest::digest(&digest::SHA384, text.as_bytes());
+        assert_eq!(&data.report_data(hash, "").unwrap()[..48], expected.as_ref());
     }
 
     #[test]

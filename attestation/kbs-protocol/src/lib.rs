@@ -41,6 +41,8 @@ mod problem;
 mod resource;
 mod secret;
 
+pub use casemate_audit::Head as AuditHead;
+
 pub use binding::BindingError;
 pub use binding::HashAlgorithm;
 pub use binding::REPORT_DATA_BYTES;

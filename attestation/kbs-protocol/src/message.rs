@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use casemate_audit::Head;
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
@@ -78,6 +79,20 @@ impl AuthRequest {
         }
     }
 
+    /// Asks whether the broker takes the head of an audit log in the runtime data. A broker that does
+    /// not know the question does not answer it.
+    #[must_use]
+    pub fn with_audit_head(mut self) -> Self {
+        insert_flag(&mut self.extra_params, AUDIT_HEAD);
+        self
+    }
+
+    /// Whether the client has an audit log.
+    #[must_use]
+    pub fn has_audit_head(&self) -> bool {
+        has_flag(&self.extra_params, AUDIT_HEAD)
+    }
+
     /// The hash function to use with this client: the preferred one of those it lists, or `None`
     /// when it lists none (then it expects SHA-384 without a selection).
     ///
@@ -116,6 +131,20 @@ impl Challenge {
             },
         );
         Self { nonce, extra_params }
+    }
+
+    /// Says that the broker takes the head of an audit log in the runtime data.
+    #[must_use]
+    pub fn with_audit_head(mut self) -> Self {
+        insert_flag(&mut self.extra_params, AUDIT_HEAD);
+        self
+    }
+
+    /// Whether the broker takes the head of an audit log. Others compute `report_data` from the
+    /// members that they know, so that none may be added for them.
+    #[must_use]
+    pub fn takes_audit_head(&self) -> bool {
+        has_flag(&self.extra_params, AUDIT_HEAD)
     }
 
     /// The hash function that the broker selected, SHA-384 when it selected none.
@@ -163,7 +192,7 @@ pub enum InitDataFormat {
     Toml,
 }
 
-/// What the report binds: the broker's nonce and the guest's key.
+/// What the report binds: the broker's nonce, the guest's key, and the head of its audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RuntimeData {
@@ -171,6 +200,9 @@ pub struct RuntimeData {
     pub nonce: String,
     /// The guest's key.
     pub tee_pubkey: TeePublicKey,
+    /// The head of the guest's audit log, for brokers that take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_head: Option<Head>,
 }
 
 /// Evidence of the CPU's TEE and of devices. The member names have underscores on the wire.
@@ -191,6 +223,21 @@ pub struct AttestReply {
     pub token: String,
 }
 
+/// Sets a flag in extra parameters, which `""` stands for when there are none.
+fn insert_flag(params: &mut Value, name: &str) {
+    if !params.is_object() {
+        *params = Value::Object(serde_json::Map::new());
+    }
+    if let Some(members) = params.as_object_mut() {
+        members.insert(name.to_owned(), Value::Bool(true));
+    }
+}
+
+fn has_flag(params: &Value, name: &str) -> bool {
+    params.get(name) == Some(&Value::Bool(true))
+}
+
+const AUDIT_HEAD: &str = "audit-head";
 const SUPPORTED_HASHES: &str = "supported-hash-algorithms";
 const SELECTED_HASH: &str = "selected-hash-algorithm";
 
@@ -247,6 +294,41 @@ mod tests {
         )
         .unwrap();
         assert_eq!(sm3.hash(), Err(crate::UnknownHash));
+    }
+
+    #[test]
+    fn an_audit_head_is_agreed_on() {
+        let asking = AuthRequest::new(Tee::Snp).with_audit_head();
+        assert!(asking.has_audit_head() && !AuthRequest::new(Tee::Snp).has_audit_head());
+        // The rest of the request is as before.
+        assert_eq!(asking.choose_hash(), Ok(Some(HashAlgorithm::Sha384)));
+        let hash = Some(HashAlgorithm::Sha384);
+        let silent = Challenge::new("A".into(), hash);
+        assert!(!silent.takes_audit_head());
+        let taking = silent.with_audit_head();
+        assert_eq!((taking.takes_audit_head(), taking.hash()), (true, Ok(HashAlgorithm::Sha384)));
+        let alone = Challenge::new("A".into(), None).with_audit_head();
+        assert_eq!(
+            serde_json::to_string(&alone).unwrap(),
+            r#"{"nonce":"A","extra-params":{"audit-head":true}}"#
+        );
+        assert_eq!(alone.hash(), Ok(HashAlgorithm::Sha384));
+        let other = r#"{"nonce":"A","extra-params":{"audit-head":"yes"}}"#;
+        assert!(!serde_json::from_str::<Challenge>(other).unwrap().takes_audit_head());
+    }
+
+    #[test]
+    fn runtime_data_has_a_head_or_the_ecosystems_shape() {
+        let head = format!("7:{}", "ab".repeat(32));
+        let key = serde_json::to_string(example_key().public_key()).unwrap();
+        let plain = format!(r#"{{"nonce":"A","tee-pubkey":{key}}}"#);
+        let with = format!(r#"{{"nonce":"A","tee-pubkey":{key},"audit-head":"{head}"}}"#);
+        for text in [&plain, &with] {
+            let data: RuntimeData = serde_json::from_str(text).unwrap();
+            assert_eq!(&serde_json::to_string(&data).unwrap(), text);
+        }
+        let bad = with.replace("7:", "7");
+        assert!(serde_json::from_str::<RuntimeData>(&bad).is_err());
     }
 
     #[test]

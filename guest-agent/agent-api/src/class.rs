@@ -170,6 +170,15 @@ pub const CALLS: &[Call] = &[
         class: Class::Inert("the host can end the VM at any time"),
         leaves: &[],
     },
+    Call {
+        name: "ReadAudit",
+        class: Class::Inert("carries out records that only their owner reads"),
+        leaves: &[
+            ("from_sequence", Class::Inert("which records the host has changes none of them")),
+            ("max", Class::Inert("which records the host has changes none of them")),
+            ("timeout_ms", PATIENCE),
+        ],
+    },
 ];
 
 /// Calls of other guest agents that no honest host of this one needs (A18). They do not exist here,

@@ -63,6 +63,15 @@ pub trait Attest: Send + Sync {
     ///
     /// When the guest is not attested; that is final.
     async fn attest(&self) -> Result<(), ApiError>;
+
+    /// Attests once more, for the head of the audit log: once, without repetition.
+    ///
+    /// # Errors
+    ///
+    /// When there is no new attestation; the old one is as good as it was.
+    async fn refresh(&self) -> Result<(), ApiError> {
+        self.attest().await
+    }
 }
 
 /// Pulls images.

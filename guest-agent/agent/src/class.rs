@@ -33,7 +33,7 @@ impl Phase {
 /// When a call is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Always: it tells nothing of the workload, or only ends it.
+    /// Always: it tells nothing of the workload that the host may not know, or only ends it.
     Always,
     /// Before the network is set.
     Bound,
@@ -44,7 +44,7 @@ pub(crate) enum Class {
 /// The class of a call, by its name in the proto file.
 pub(crate) fn class(call: &str) -> Option<Class> {
     match call {
-        "Hello" | "AwaitReady" | "Shutdown" => Some(Class::Always),
+        "Hello" | "AwaitReady" | "ReadAudit" | "Shutdown" => Some(Class::Always),
         "SetNetwork" => Some(Class::Bound),
         "CreateContainer" | "ExecProcess" | "Start" | "Signal" | "Wait" | "State" | "Delete"
         | "CloseStdin" | "ResizePty" | "Pids" | "Stats" | "TerminationMessage" | "Update"

@@ -23,8 +23,11 @@
 //!   call without one does not pass the tests.
 //! - One task carries out every change; waiting and killing never wait for it.
 //! - No lock is held across an await.
+//! - Each request of the host and its verdict is in the audit log, also one that no call of the API
+//!   sees; nothing in the guest depends on whether the log's head reaches the owner.
 //! - The host's deadline or disconnection never leaves a change half done: the queue finishes it.
 
+mod audit;
 mod backend;
 mod boot;
 mod class;
@@ -46,6 +49,7 @@ mod stdio;
 mod timeline;
 mod transport;
 
+pub use audit::Audit;
 pub use backend::ApplyNetwork;
 pub use backend::Attest;
 pub use backend::Containers;

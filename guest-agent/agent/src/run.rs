@@ -7,13 +7,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use casemate_agent_api::ApiError;
+use casemate_agent_api::Code;
 use casemate_attester::SourceKind;
+use casemate_audit::OwnerPublicKey;
 use casemate_containers::RuntimeConfig;
 
+use crate::audit::Audit;
 use crate::backend::Parts;
 use crate::backend::Power;
 use crate::boot;
 use crate::boot::BootError;
+use crate::boot::Launch;
 use crate::boot::chain;
 use crate::network;
 use crate::network::GuestNetwork;
@@ -93,7 +97,8 @@ async fn start(
         .map_err(|error| internal(&error))?
         .map_err(failed)?;
     let resolver = Arc::new(GuestResolver::default());
-    let broker = Arc::new(Broker::new(&launch)?);
+    let audit = Arc::new(audit(&launch)?);
+    let broker = Arc::new(Broker::new(&launch, Arc::clone(&audit))?);
     let images = GuestPuller::new(&launch, Arc::clone(&broker), Arc::clone(&resolver))?;
     let containers = casemate_containers::Runtime::new(RuntimeConfig::default())
         .await
@@ -101,11 +106,20 @@ async fn start(
     let sysctls = launch.policy.sandbox.sysctls.clone();
     let parts = Parts {
         network: Arc::new(GuestNetwork::new(resolver, sysctls)),
-        secrets: Arc::clone(&broker) as _,
+        secrets: broker.clone(),
         attest: broker,
         images: Arc::new(images),
         containers: Arc::new(GuestContainers(containers)),
         power: Arc::new(GuestPower),
     };
-    Guest::with_timeline(launch.policy, parts, timeline)
+    Ok(Guest::with_timeline(launch.policy, parts, timeline)?.with_audit(audit))
+}
+
+/// The audit log, sealed to the owner whom the initdata names.
+fn audit(launch: &Launch) -> Result<Audit, ApiError> {
+    let Some(settings) = &launch.config.audit else { return Audit::new(None) };
+    let owner = OwnerPublicKey::from_pem(&settings.key).map_err(|error| {
+        ApiError::new(Code::InitdataInvalid, format_args!("audit.key: {error}"))
+    })?;
+    Audit::new(Some(&owner))
 }

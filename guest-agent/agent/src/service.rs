@@ -9,6 +9,8 @@ use std::time::UNIX_EPOCH;
 use async_trait::async_trait;
 use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
+use casemate_agent_api::mux::MuxStream;
+use casemate_agent_api::mux::StreamKind;
 use casemate_agent_api::proto;
 use casemate_agent_api::request::ContainerId;
 use casemate_agent_api::request::CreateContainer;
@@ -30,6 +32,10 @@ use tokio::sync::Semaphore;
 use tokio::sync::SemaphorePermit;
 use ttrpc::r#async::TtrpcContext;
 
+use crate::audit::Audit;
+use crate::audit::keep_anchored;
+use crate::audit::last_head;
+use crate::backend::Attest;
 use crate::backend::Parts;
 use crate::class;
 use crate::class::Phase;
@@ -37,7 +43,7 @@ use crate::events::Event;
 use crate::pod::Pod;
 use crate::pod::ProcessState;
 use crate::queue::Queue;
-use crate::stdio::StdioHub;
+use crate::stdio::Attached;
 use crate::timeline::Timeline;
 
 /// Version of the agent API.
@@ -55,6 +61,8 @@ pub struct Guest {
     pod: Arc<Pod>,
     queue: Queue,
     calls: Arc<Semaphore>,
+    audit: Arc<Audit>,
+    attest: Arc<dyn Attest>,
 }
 
 impl Guest {
@@ -68,8 +76,14 @@ impl Guest {
     }
 
     /// A guest in phase "bound" that asks `monitor` about every request.
-    #[must_use]
-    pub fn with_monitor(monitor: Box<dyn ReferenceMonitor>, parts: Parts) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// When the kernel gives no random numbers.
+    pub fn with_monitor(
+        monitor: Box<dyn ReferenceMonitor>,
+        parts: Parts,
+    ) -> Result<Self, ApiError> {
         Self::assemble(monitor, parts, Arc::default())
     }
 
@@ -80,15 +94,22 @@ impl Guest {
     ) -> Result<Self, ApiError> {
         let invalid = |error| ApiError::new(Code::InitdataInvalid, error);
         let monitor = Box::new(Monitor::new(policy).map_err(invalid)?);
-        Ok(Self::assemble(monitor, parts, timeline))
+        Self::assemble(monitor, parts, timeline)
     }
 
-    fn assemble(monitor: Box<dyn ReferenceMonitor>, parts: Parts, timeline: Arc<Timeline>) -> Self {
-        Self {
+    fn assemble(
+        monitor: Box<dyn ReferenceMonitor>,
+        parts: Parts,
+        timeline: Arc<Timeline>,
+    ) -> Result<Self, ApiError> {
+        let attest = Arc::clone(&parts.attest);
+        Ok(Self {
             pod: Pod::new(monitor, parts, timeline),
             queue: Queue::start(),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
-        }
+            audit: Arc::new(Audit::new(None)?),
+            attest,
+        })
     }
 
     /// Digest of the monitor's state: the same again exactly if the state is.
@@ -97,8 +118,57 @@ impl Guest {
         self.pod.fingerprint()
     }
 
-    pub(crate) fn stdio(&self) -> &StdioHub {
-        &self.pod.stdio
+    /// Puts its requests on record in `audit`. If an owner can read that, its head is attested again
+    /// and again once the guest is attested.
+    #[must_use]
+    pub fn with_audit(mut self, audit: Arc<Audit>) -> Self {
+        if audit.is_sealed() {
+            let (pod, log) = (Arc::clone(&self.pod), audit.growth());
+            let attest = Arc::clone(&self.attest);
+            tokio::spawn(async move {
+                let phase = pod.settled().await;
+                drop(pod);
+                if phase == Phase::Attested {
+                    keep_anchored(log, attest).await;
+                }
+            });
+        }
+        self.audit = audit;
+        self
+    }
+
+    /// The log of this guest's requests.
+    #[must_use]
+    pub fn audit(&self) -> Arc<Audit> {
+        Arc::clone(&self.audit)
+    }
+
+    /// Joins a stream of a process that the host opened.
+    pub(crate) fn attach(&self, kind: StreamKind, stream: MuxStream) {
+        let stdio = &self.pod.stdio;
+        let (name, process, attached) = match kind {
+            // The server of the calls has it.
+            StreamKind::Rpc => return,
+            StreamKind::Stdin(process) => {
+                let attached = stdio.attach_stdin(&process, stream);
+                ("stdin", process, attached)
+            }
+            StreamKind::Stdout(process) => {
+                let attached = stdio.attach_stdout(&process, stream);
+                ("stdout", process, attached)
+            }
+            StreamKind::Stderr(process) => {
+                let attached = stdio.attach_stderr(&process, stream);
+                ("stderr", process, attached)
+            }
+        };
+        let (code, why) = match attached {
+            Attached::Granted => return,
+            Attached::NotGranted => (Code::PolicyStdio, "the policy does not grant it"),
+            Attached::Unknown => (Code::RequestId, "of an unknown process"),
+        };
+        let error = ApiError::new(code, format_args!("{name}: {why}"));
+        self.audit.refused_stream(name, &process, error);
     }
 
     /// Admits a call in the present phase and among the others.
@@ -368,12 +438,26 @@ impl Agent for Guest {
     async fn shutdown(&self, _: &TtrpcContext, _: proto::Empty) -> ttrpc::Result<proto::Empty> {
         let _call = self.admit("Shutdown").map_err(rpc)?;
         self.queue.run(Arc::clone(&self.pod).shut_down()).await.map_err(rpc)?;
-        let pod = Arc::clone(&self.pod);
+        let guest = self.clone();
+        // The record of this very call comes when it is answered.
+        let last = self.audit.head().sequence;
         tokio::spawn(async move {
+            if guest.audit.is_sealed() {
+                last_head(&guest.audit, last, &*guest.attest).await;
+            }
             tokio::time::sleep(FAREWELL).await;
-            pod.power_off();
+            guest.pod.power_off();
         });
         Ok(proto::Empty::new())
+    }
+
+    async fn read_audit(
+        &self,
+        _: &TtrpcContext,
+        request: proto::ReadAuditRequest,
+    ) -> ttrpc::Result<proto::ReadAuditReply> {
+        let _call = self.admit("ReadAudit").map_err(rpc)?;
+        Ok(self.audit.read(&request, patience(request.timeout_ms)).await)
     }
 }
 

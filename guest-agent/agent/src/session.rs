@@ -23,12 +23,16 @@ use casemate_image_pull::Puller;
 use casemate_image_pull::Settings;
 use casemate_kbs_client::ClientError;
 use casemate_kbs_client::Endpoint;
+use casemate_kbs_client::EvidenceError;
+use casemate_kbs_client::EvidenceSource;
 use casemate_kbs_client::Session;
+use casemate_kbs_protocol::AuditHead;
 use casemate_kbs_protocol::ResourceUri;
 use casemate_kbs_protocol::Secret;
 use casemate_policy::Encryption;
 use casemate_policy::ImageRef;
 
+use crate::audit::Audit;
 use crate::backend::Attest;
 use crate::backend::FetchSecrets;
 use crate::backend::PullFailure;
@@ -50,7 +54,23 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// The session with the broker of the initdata.
 pub(crate) struct Broker {
-    session: Session<TeeEvidence>,
+    session: Session<Evidence>,
+}
+
+/// Evidence of the guest, with the head of its audit log.
+struct Evidence {
+    tee: TeeEvidence,
+    audit: Arc<Audit>,
+}
+
+impl EvidenceSource for Evidence {
+    async fn evidence(&self, report_data: [u8; 64]) -> Result<serde_json::Value, EvidenceError> {
+        self.tee.evidence(report_data).await
+    }
+
+    fn audit_head(&self) -> Option<AuditHead> {
+        Some(self.audit.head())
+    }
 }
 
 impl Broker {
@@ -59,12 +79,13 @@ impl Broker {
     /// # Errors
     ///
     /// When the broker's settings in the initdata cannot be used.
-    pub(crate) fn new(launch: &Launch) -> Result<Self, ApiError> {
+    pub(crate) fn new(launch: &Launch, audit: Arc<Audit>) -> Result<Self, ApiError> {
         let broker = &launch.config.broker;
         let endpoint = Endpoint::new(&broker.url, &broker.ca)
             .map_err(|error| ApiError::new(error.code(), chain(&error)))?;
-        let evidence = TeeEvidence::from(launch.source);
-        let session = Session::new(&endpoint, evidence.tee(), evidence, launch.initdata.clone())
+        let tee = TeeEvidence::from(launch.source);
+        let evidence = Evidence { tee, audit };
+        let session = Session::new(&endpoint, tee.tee(), evidence, launch.initdata.clone())
             .map_err(|error| ApiError::new(error.code(), chain(&error)))?;
         Ok(Self { session })
     }
@@ -86,6 +107,11 @@ impl Attest for Broker {
         }
         let result = self.session.attest().await;
         self.attested(result)
+    }
+
+    async fn refresh(&self) -> Result<(), ApiError> {
+        let refreshed = self.session.refresh().await;
+        refreshed.map_err(|error| ApiError::new(error.code(), chain(&error)))
     }
 }
 

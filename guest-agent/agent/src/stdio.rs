@@ -36,6 +36,17 @@ pub(crate) struct StdioHub {
     processes: Mutex<HashMap<ProcessId, Streams>>,
 }
 
+/// What became of a stream that the host opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attached {
+    /// It is the process's.
+    Granted,
+    /// The policy does not grant it.
+    NotGranted,
+    /// There is no such process.
+    Unknown,
+}
+
 /// What the host may open of one process, and who serves it.
 #[derive(Debug)]
 struct Streams {
@@ -134,18 +145,18 @@ impl StdioHub {
     }
 
     /// The host opens stdin.
-    pub(crate) fn attach_stdin(&self, process: &ProcessId, stream: MuxStream) {
-        self.attach(process, stream, |streams| streams.stdin.as_ref());
+    pub(crate) fn attach_stdin(&self, process: &ProcessId, stream: MuxStream) -> Attached {
+        self.attach(process, stream, |streams| streams.stdin.as_ref())
     }
 
     /// The host opens stdout.
-    pub(crate) fn attach_stdout(&self, process: &ProcessId, stream: MuxStream) {
-        self.attach(process, stream, |streams| streams.stdout.as_ref());
+    pub(crate) fn attach_stdout(&self, process: &ProcessId, stream: MuxStream) -> Attached {
+        self.attach(process, stream, |streams| streams.stdout.as_ref())
     }
 
     /// The host opens stderr.
-    pub(crate) fn attach_stderr(&self, process: &ProcessId, stream: MuxStream) {
-        self.attach(process, stream, |streams| streams.stderr.as_ref());
+    pub(crate) fn attach_stderr(&self, process: &ProcessId, stream: MuxStream) -> Attached {
+        self.attach(process, stream, |streams| streams.stderr.as_ref())
     }
 
     fn attach(
@@ -153,13 +164,19 @@ impl StdioHub {
         process: &ProcessId,
         stream: MuxStream,
         which: impl FnOnce(&Streams) -> Option<&Slot>,
-    ) {
+    ) -> Attached {
         match self.lock().get(process).map(|streams| which(streams).map(|s| s.sender.clone())) {
             // Dropped streams are reset: the pump has ended or more wait than any host opens.
-            Some(Some(sender)) => drop(sender.try_send(stream)),
+            Some(Some(sender)) => {
+                drop(sender.try_send(stream));
+                Attached::Granted
+            }
             // A16: not granted; the host sees an empty stream.
-            Some(None) => drop(tokio::spawn(pump::end(stream))),
-            None => drop(stream),
+            Some(None) => {
+                drop(tokio::spawn(pump::end(stream)));
+                Attached::NotGranted
+            }
+            None => Attached::Unknown,
         }
     }
 

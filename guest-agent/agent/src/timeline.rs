@@ -41,7 +41,8 @@ impl Timeline {
     }
 }
 
-fn boottime_us() -> u64 {
+/// Microseconds since the guest kernel started.
+pub(crate) fn boottime_us() -> u64 {
     let now = rustix::time::clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);

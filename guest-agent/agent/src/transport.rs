@@ -37,7 +37,8 @@ pub trait Transport: Send {
 ///
 /// What the transport says, or when the server does not start.
 pub async fn serve(mut transport: impl Transport, guest: Guest) -> io::Result<()> {
-    let mut api = ApiServer::start(Arc::new(guest.clone())).await.map_err(io::Error::other)?;
+    let mut api =
+        ApiServer::start(Arc::new(guest.clone()), guest.audit()).await.map_err(io::Error::other)?;
     loop {
         let io = transport.accept().await?;
         let (handle, mut incoming, driver) = mux::connect(io, Role::Guest);
@@ -45,9 +46,7 @@ pub async fn serve(mut transport: impl Transport, guest: Guest) -> io::Result<()
         while let Some((kind, stream)) = incoming.accept().await {
             match kind {
                 StreamKind::Rpc => api.serve(stream).await,
-                StreamKind::Stdin(process) => guest.stdio().attach_stdin(&process, stream),
-                StreamKind::Stdout(process) => guest.stdio().attach_stdout(&process, stream),
-                StreamKind::Stderr(process) => guest.stdio().attach_stderr(&process, stream),
+                kind => guest.attach(kind, stream),
             }
         }
         let reason = handle.ended().await;

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::io::Write;
 use std::path::Path;
 
+use ring::digest;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -23,12 +24,37 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Failure> {
     };
     match u64::try_from(size.map_err(fail)?) {
         Ok(size) if size <= max => Ok(bytes),
-        _ => Err(Failure::new(
-            "file",
-            format_args!("{} has more than {max} bytes", path.display()),
-            "give the file that is meant",
-        )),
+        _ => Err(too_large(path, max)),
     }
+}
+
+/// SHA-256 of a file of at most `max` bytes, which is not kept in memory; `-` is standard input.
+pub(crate) fn sha256(path: &Path, max: u64) -> Result<[u8; 32], Failure> {
+    let fail = |error: io::Error| cannot("read", path, &error);
+    let mut source: Box<dyn Read> = if path.as_os_str() == "-" {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(File::open(path).map_err(fail)?)
+    };
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut buffer = vec![0; HASHED_AT_ONCE];
+    let mut size = 0_u64;
+    loop {
+        let read = match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(fail(error)),
+        };
+        size = size.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        if size > max {
+            return Err(too_large(path, max));
+        }
+        context.update(buffer.get(..read).unwrap_or_default());
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    Ok(hash)
 }
 
 /// Reads a text file of at most `max` bytes.
@@ -75,6 +101,14 @@ pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::write(path, bytes).map_err(|error| cannot("write", path, &error))
 }
 
+fn too_large(path: &Path, max: u64) -> Failure {
+    Failure::new(
+        "file",
+        format_args!("{} has more than {max} bytes", path.display()),
+        "give the file that is meant",
+    )
+}
+
 fn cannot(verb: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::new(
         "file",
@@ -82,3 +116,6 @@ fn cannot(verb: &str, path: &Path, error: &io::Error) -> Failure {
         "check the path and its permissions",
     )
 }
+
+/// Bytes that are read and hashed at once: they stay in the processor's cache.
+const HASHED_AT_ONCE: usize = 128 * 1024;

@@ -19,7 +19,6 @@ use casemate_kbs_protocol::InitData;
 use casemate_kbs_protocol::ProblemType;
 use casemate_kbs_protocol::TeePublicKey;
 use casemate_kbs_protocol::host_data;
-use casemate_kbs_protocol::report_data;
 use casemate_verifier::Expected;
 use casemate_verifier::Guest as VerifiedGuest;
 use casemate_verifier::Measurement;
@@ -92,9 +91,11 @@ async fn judge(
         return Err(refuse("the nonce is not the one of this session"));
     }
     refuse_devices(&request)?;
-    let report_data =
-        report_data(&pending.nonce, &request.runtime_data.tee_pubkey, pending.hash, "")
-            .map_err(|error| refuse(error.to_string()))?;
+    // The nonce in it is the session's, see above.
+    let report_data = request
+        .runtime_data
+        .report_data(pending.hash, "")
+        .map_err(|error| refuse(error.to_string()))?;
     let expected = Expected {
         report_data: Some(report_data),
         host_data: request.init_data.as_ref().map(digest).transpose()?,
@@ -118,6 +119,8 @@ async fn judge(
     let VerifiedGuest::Snp { host_data, chip_id, .. } = accepted.guest else {
         return Err(refuse("the evidence is not of an SNP guest"));
     };
+    // Only now is it the guest's word.
+    entry.audit_head = request.runtime_data.audit_head;
     Ok(Passed {
         root: accepted.root.clone(),
         measurement: accepted.measurement,

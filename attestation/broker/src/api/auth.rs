@@ -42,12 +42,15 @@ pub(super) async fn auth(
         return refuse("none of the client's hash functions is sha256, sha384 or sha512");
     };
     let now = broker.now();
-    let opened = broker.sessions().open(peer, hash.unwrap_or_default(), request.tee, now);
+    let tee = request.tee.clone();
+    let opened = broker.sessions().open(peer, hash.unwrap_or_default(), tee, now);
     let (id, nonce) = opened.map_err(|error| match error {
         SessionError::Full => Refusal::busy("too many handshakes are in progress"),
         other => Refusal::new(ProblemType::AttestationError, other.to_string()),
     })?;
-    let mut response = Json(Challenge::new(nonce, hash)).into_response();
+    let challenge = Challenge::new(nonce, hash);
+    let challenge = if request.has_audit_head() { challenge.with_audit_head() } else { challenge };
+    let mut response = Json(challenge).into_response();
     set_cookie(&mut response, &id, now);
     Ok(response)
 }

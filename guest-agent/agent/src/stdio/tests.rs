@@ -27,12 +27,12 @@ fn connect(hub: &Arc<StdioHub>) -> (Handle, tokio::task::JoinHandle<mux::End>) {
     let hub = Arc::clone(hub);
     tokio::spawn(async move {
         while let Some((kind, stream)) = incoming.accept().await {
-            match kind {
-                StreamKind::Rpc => {}
+            let _ = match kind {
+                StreamKind::Rpc => continue,
                 StreamKind::Stdin(process) => hub.attach_stdin(&process, stream),
                 StreamKind::Stdout(process) => hub.attach_stdout(&process, stream),
                 StreamKind::Stderr(process) => hub.attach_stderr(&process, stream),
-            }
+            };
         }
     });
     (host, host_driver)

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use casemate_boot_formats::sev_hashes::KernelHashes;
+use casemate_boot_formats::sev_hashes::KernelHashesError;
 use casemate_guest_image::Manifest;
 use casemate_launch_digest::LaunchDigest;
 use casemate_launch_digest::plan::Firmware;
@@ -109,44 +110,40 @@ impl Guest {
     }
 
     fn of_image(folder: &Path, vcpus: Vcpus) -> Result<Self, Failure> {
-        let part = |name: &str| file::read(&folder.join(name), MAX_GUEST_FILE);
-        let (kernel, initramfs) = (part(Manifest::KERNEL)?, part(Manifest::INITRAMFS)?);
-        let hashes = |cmdline: &str| {
-            KernelHashes::of(&kernel, &initramfs, &part(cmdline)?)
-                .map_err(|error| refused(folder, &error))
-        };
+        let part = |name: &str| folder.join(name);
         let (one, several) = match vcpus {
             Vcpus::One(NonZeroU16::MIN) => (Manifest::CMDLINE, Manifest::CMDLINE),
             Vcpus::One(_) => (Manifest::CMDLINE_SMP, Manifest::CMDLINE_SMP),
             Vcpus::UpTo(_) => (Manifest::CMDLINE, Manifest::CMDLINE_SMP),
         };
+        let (kernel, initrd) = (part(Manifest::KERNEL), part(Manifest::INITRAMFS));
+        let (firmware, hashed) =
+            read_and_hash(&part(Manifest::FIRMWARE), Some(&kernel), Some(&initrd))?;
+        let hashes = |name: &str| {
+            let cmdline = file::read(&part(name), MAX_GUEST_FILE)?;
+            hashed.with_cmdline(&cmdline).map_err(|error| refused(folder, &error))
+        };
         Ok(Self {
-            firmware: part(Manifest::FIRMWARE)?,
-            firmware_path: folder.join(Manifest::FIRMWARE),
+            firmware,
+            firmware_path: part(Manifest::FIRMWARE),
             hashes: Some([hashes(one)?, hashes(several)?]),
         })
     }
 
     fn of_files(args: &SnpArgs, firmware: &Path) -> Result<Self, Failure> {
-        let hashes = match &args.kernel {
+        let (kernel, initrd) = (args.kernel.as_deref(), args.initrd.as_deref());
+        let (bytes, hashed) = read_and_hash(firmware, kernel, initrd)?;
+        let hashes = match kernel {
             None => None,
             Some(path) => {
-                let kernel = file::read(path, MAX_GUEST_FILE)?;
-                let initrd = match &args.initrd {
-                    Some(path) => file::read(path, MAX_GUEST_FILE)?,
-                    None => Vec::new(),
-                };
                 let append = args.append.as_deref().unwrap_or_default();
-                let hashes = KernelHashes::of(&kernel, &initrd, append.as_bytes())
+                let hashes = hashed
+                    .with_cmdline(append.as_bytes())
                     .map_err(|error| refused(path, &error))?;
                 Some([hashes, hashes])
             }
         };
-        Ok(Self {
-            firmware: file::read(firmware, MAX_GUEST_FILE)?,
-            firmware_path: firmware.to_owned(),
-            hashes,
-        })
+        Ok(Self { firmware: bytes, firmware_path: firmware.to_owned(), hashes })
     }
 
     fn plan(
@@ -182,4 +179,39 @@ impl Guest {
         }
         Ok(digests)
     }
+}
+
+/// SHA-256 of kernel and initramfs, as far as they are there.
+struct Hashed {
+    kernel: Option<[u8; 32]>,
+    initrd: Option<[u8; 32]>,
+}
+
+impl Hashed {
+    fn with_cmdline(&self, cmdline: &[u8]) -> Result<KernelHashes, KernelHashesError> {
+        let of_nothing = KernelHashes::of(&[], &[], cmdline)?;
+        Ok(KernelHashes {
+            kernel: self.kernel.unwrap_or(of_nothing.kernel),
+            initrd: self.initrd.unwrap_or(of_nothing.initrd),
+            ..of_nothing
+        })
+    }
+}
+
+/// Reads the firmware while another thread hashes the kernel, the largest of the files.
+fn read_and_hash(
+    firmware: &Path,
+    kernel: Option<&Path>,
+    initrd: Option<&Path>,
+) -> Result<(Vec<u8>, Hashed), Failure> {
+    let hash = |path: Option<&Path>| path.map(|p| file::sha256(p, MAX_GUEST_FILE)).transpose();
+    std::thread::scope(|scope| {
+        let kernel = scope.spawn(move || hash(kernel));
+        let firmware = file::read(firmware, MAX_GUEST_FILE)?;
+        let initrd = hash(initrd)?;
+        let kernel = kernel
+            .join()
+            .map_err(|_| Failure::new("internal", "a thread failed", "run the command again"))??;
+        Ok((firmware, Hashed { kernel, initrd }))
+    })
 }

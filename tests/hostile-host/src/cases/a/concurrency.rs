@@ -90,11 +90,10 @@ async fn a26(context: Context) -> Verdict {
     let sh = shim.over(second.clone());
     let call = second.exec_process(deadline(), &shell);
     sh.deny("a shell", By::Policy, Code::PolicyExec, call).await?;
-    let again = requests::network();
-    let call = second.set_network(deadline(), &again);
+    let network = requests::network();
+    let call = second.set_network(deadline(), &network);
     sh.deny("the network again", By::Code, Code::RequestPhase, call).await?;
-    let mut twice = requests::web("c2");
-    twice.env.push("LD_PRELOAD=/x".to_owned());
+    let twice = requests::web("c2");
     let call = second.create_container(deadline(), &twice);
     sh.deny("another container", By::Policy, Code::PolicyCount, call).await?;
     if context.has_policy() {

@@ -145,6 +145,6 @@ async fn a12(context: Context) -> Verdict {
             ensure!(!context.has_policy() || made.container == expected.container, "{what}");
         }
     }
-    ensure!(refused > 40, "only {refused} changes refused");
+    ensure!(refused > 40 || !context.has_policy(), "only {refused} changes refused");
     Ok(Outcome::pass(format!("{refused} changes refused, {granted} of published leaves granted")))
 }

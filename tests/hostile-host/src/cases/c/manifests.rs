@@ -67,7 +67,7 @@ async fn c2() -> Verdict {
         ("manifest and index in one", both, Code::ImageInvalid),
         ("a manifest that calls itself an index", claims_index, Code::ImageInvalid),
         ("an index without this platform", arm_only, Code::ImageInvalid),
-        ("an index that leads to a digest nobody has", missing_other, Code::ImageInvalid),
+        ("an index that leads to a digest nobody has", missing_other, Code::ImageUnreachable),
     ];
     for (what, document, code) in documents {
         let text = document.to_string();

@@ -9,6 +9,7 @@ use anyhow::ensure;
 use casemate_agent_api::Code;
 use casemate_image_pull::Credentials;
 use casemate_image_pull::NoKeys;
+use casemate_image_pull::PullError;
 use zeroize::Zeroizing;
 
 use crate::Case;
@@ -66,7 +67,8 @@ async fn c11() -> Verdict {
     for target in ["http://127.0.0.1:9/x", "ftp://a/b", "https://user:pass@127.0.0.1:9/x"] {
         let handler = at(top_layer(&honest), move |_| Some(Reply::redirect(target)));
         let result = Pulls::new()?.try_image(&honest, handler).await;
-        refused(target, Code::ImageInvalid, result)?;
+        let error = refused(target, Code::ImageUnreachable, result)?;
+        ensure!(matches!(error, PullError::Redirect { .. }), "{target}: {error}");
     }
 
     // The password stays with its registry.
