@@ -36,7 +36,6 @@ pub const CASES: &[&Case] = &[
     &hardware::E17,
     &hardware::E18,
     &shim::E19,
-    &metadata::E20,
     &shim::E21,
     &crash::E22,
 ];
