@@ -95,10 +95,6 @@ impl GuestConfig {
         out.push_str("\n[broker]\n");
         line(&mut out, "url", &self.broker.url);
         line(&mut out, "ca", &self.broker.ca);
-        if let Some(audit) = &self.audit {
-            out.push_str("\n[audit]\n");
-            line(&mut out, "key", &audit.key);
-        }
         for registry in &self.registries {
             out.push_str("\n[[registries]]\n");
             line(&mut out, "host", &registry.host);
