@@ -11,6 +11,7 @@
 
 mod create;
 mod inductive;
+mod leaves;
 mod lifecycle;
 mod network;
 mod pod;
