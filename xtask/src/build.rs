@@ -169,8 +169,30 @@ pub(crate) fn tests(steps: &Steps) -> anyhow::Result<()> {
             test.args(NEED_VECTORS.iter().flat_map(|name| ["--exclude", name]));
         }
         show(test)
+    })?;
+    steps.step("run the tests of what is optional: Rego", || {
+        let mut test = cargo();
+        test.args([
+            "test",
+            "--locked",
+            "--no-fail-fast",
+            "--features",
+            REGO_FEATURES.join(",").as_str(),
+        ])
+        .args(
+            REGO_FEATURES
+                .iter()
+                .filter_map(|feature| feature.split_once('/'))
+                .flat_map(|(name, _)| ["-p", name]),
+        )
+        .env("CASEMATE_REQUIRE", "1");
+        show(test)
     })
 }
+
+/// No program has them by default.
+const REGO_FEATURES: &[&str] =
+    &["casemate-policy-rules/rego", "casemate-rego-engine/rego", "casemate-rego/rego"];
 
 /// `PATH`, and behind it the programs that the set-up unpacked without installing them.
 fn path_with_tools() -> anyhow::Result<OsString> {

@@ -106,7 +106,7 @@ async fn start(
     let sysctls = launch.policy.sandbox.sysctls.clone();
     let parts = Parts {
         network: Arc::new(GuestNetwork::new(resolver, sysctls)),
-        secrets: Arc::clone(&broker) as _,
+        secrets: broker.clone(),
         attest: broker,
         images: Arc::new(images),
         containers: Arc::new(GuestContainers(containers)),

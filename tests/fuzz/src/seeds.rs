@@ -44,6 +44,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     seed("id_block", &alone.auth().id_key().to_bytes())?;
     seed("id_block", &alone.auth().signature().to_bytes())?;
     seed("mux", b"CASEMUX\n\x01\0\x01\0\x01\0\0\0\0\0\0\0")?;
+    // A frame of ttrpc: length of the message, stream, kind "request", flags; then the message.
+    seed("ttrpc_frames", &[0, 0, 0, 2, 0, 0, 0, 1, 1, 0, 0x0a, 0])?;
+    seed("agent_requests", b"\x0a\x04conf\x12\x09\x0a\x04name\x12\x01x")?;
     seed("image_reference", b"registry.example:5000/team/app:1.2")?;
     seed("guest_reports", &event_log())?;
     seed("kbs_messages", b"kbs:///default/key/1")?;

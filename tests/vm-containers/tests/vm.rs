@@ -14,7 +14,7 @@ use std::process::Command;
 use initramfs::Initramfs;
 
 /// Fewer cases than this did not all run.
-const CASES: usize = 29;
+const CASES: usize = 37;
 
 #[test]
 fn containers_in_a_virtual_machine() {

@@ -7,4 +7,5 @@ mod audit_head;
 mod collateral;
 mod harness;
 mod release;
+mod tdx;
 mod wire;

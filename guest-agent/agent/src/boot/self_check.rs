@@ -38,10 +38,17 @@ pub(crate) fn check(source: SourceKind, initdata: &Initdata) -> Result<Launch, S
     let report = Source::open(source)
         .and_then(|open| open.own_report(&ReportData([0; ReportData::LEN])))
         .map_err(|source| SelfCheckError::Device { source })?;
-    compare(initdata, &report)?;
-    let (policy, config) =
-        documents::parse(initdata).map_err(|source| SelfCheckError::Documents { source })?;
+    let (policy, config) = judge(initdata, &report)?;
     Ok(Launch { source, initdata: initdata.as_str().to_owned(), policy, config })
+}
+
+/// The documents of initdata that the report vouches for.
+pub(super) fn judge(
+    initdata: &Initdata,
+    report: &OwnReport,
+) -> Result<(Policy, GuestConfig), SelfCheckError> {
+    compare(initdata, report)?;
+    documents::parse(initdata).map_err(|source| SelfCheckError::Documents { source })
 }
 
 fn compare(initdata: &Initdata, report: &OwnReport) -> Result<(), SelfCheckError> {

@@ -288,7 +288,8 @@ fn mounts_name_volumes_that_fit() {
 #[test]
 fn content_of_the_host_is_read_only() {
     for (destination, index) in [("/conf", 1), ("/info", 8)] {
-        let from = format!("{{ destination = \"{destination}\", kind = \"volume\", readonly = true");
+        let from =
+            format!("{{ destination = \"{destination}\", kind = \"volume\", readonly = true");
         let to = from.replace("true", "false");
         let path = format!("containers.web.mounts[{index}].readonly");
         check(&from, &to, &path, Problem::NotReadonly);

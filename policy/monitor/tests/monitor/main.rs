@@ -9,5 +9,11 @@
 )]
 
 mod create;
+mod inductive;
 mod lifecycle;
+mod network;
+mod pod;
+mod roles;
 mod support;
+mod update;
+mod volumes;

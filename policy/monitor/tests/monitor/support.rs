@@ -174,9 +174,10 @@ pub(crate) fn denied<T>(
     field: &str,
     request: impl FnOnce(&mut Monitor) -> Result<T, Denial>,
 ) -> Denial {
-    let before = monitor.clone();
+    let (before, fingerprint) = (monitor.clone(), monitor.fingerprint());
     let Err(denial) = request(monitor) else { panic!("{field}: allowed") };
     assert_eq!((denial.rule, denial.field.as_str()), (rule, field), "{denial}");
     assert_eq!(*monitor, before, "{field}: a denial changed the state");
+    assert_eq!(monitor.fingerprint(), fingerprint);
     denial
 }

@@ -74,12 +74,10 @@ pub(super) async fn volumes_are_shared_by_name(h: &Harness) -> anyhow::Result<()
 }
 
 fn part(destination: &str, volume: &str, sub_path: Option<&str>, readonly: bool) -> Value {
-    let mut mount = mount(destination, "volume", readonly);
-    mount["volume"] = json!(volume);
-    if let Some(sub_path) = sub_path {
-        mount["sub_path"] = json!(sub_path);
-    }
-    mount
+    json!({
+        "destination": destination, "kind": "volume", "volume": volume, "sub_path": sub_path,
+        "readonly": readonly
+    })
 }
 
 pub(super) async fn a_volume_may_be_small(h: &Harness) -> anyhow::Result<()> {
@@ -132,7 +130,8 @@ pub(super) async fn content_of_volumes_is_swapped_under_readers(h: &Harness) -> 
     // A14: a reader that is in the middle.
     let reader = "exec 3</etc/conf/app.conf; touch /dev/shm/open; \
                   until test -e /dev/shm/swapped; do sleep 0.05; done; cat <&3";
-    let reading = h.exec(&id, &["sh", "-c", reader]);
+    let reader = ["sh", "-c", reader];
+    let reading = h.exec(&id, &reader);
     let swapping = async {
         while h.exec(&id, &["test", "-e", "/dev/shm/open"]).await?.code != 0 {}
         put(h, "conf", &[("app.conf", "two\n"), ("new", "y")])?;

@@ -3,6 +3,7 @@
 
 #[path = "../../../../verifier/tests/mint/mod.rs"]
 pub(crate) mod mint;
+pub(crate) mod service;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -69,7 +70,7 @@ impl Place {
     }
 
     /// A broker with this `collateral.toml`, if any.
-    async fn made(collateral: Option<&str>) -> Self {
+    pub(crate) async fn made(collateral: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("broker");
         init(&dir, &["127.0.0.1".to_owned(), "localhost".to_owned()], &SystemClock).await.unwrap();
