@@ -303,9 +303,9 @@ fn run(pod: &Pod, made: &PodPolicy, files: &Path) {
                 stderr: true,
                 ..ExecRequest::default()
             };
-            let (_, pending) = monitor.exec(&exec).unwrap_or_else(|denial| {
-                panic!("{}: {:?}: {denial}", container.name, exec.argv)
-            });
+            let (_, pending) = monitor
+                .exec(&exec)
+                .unwrap_or_else(|denial| panic!("{}: {:?}: {denial}", container.name, exec.argv));
             monitor.commit(pending);
         }
         let granted = &made.policy.containers[&container.name];
@@ -413,8 +413,18 @@ fn scratch(name: &str, index: usize) -> PathBuf {
 #[test]
 fn every_golden_file_of_the_generator_runs() {
     for name in [
-        "minimal", "full", "flow", "deployment", "statefulset", "daemonset", "jobs", "replicas",
-        "list", "shop", "token",
+        "minimal",
+        "full",
+        "flow",
+        "deployment",
+        "statefulset",
+        "daemonset",
+        "jobs",
+        "replicas",
+        "list",
+        "shop",
+        "token",
+        "braces",
     ] {
         check(name);
     }

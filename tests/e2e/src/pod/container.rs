@@ -211,11 +211,7 @@ impl Container {
     }
 
     /// The small files that every container gets, and the pod's volumes.
-    fn mounts(
-        &self,
-        place: &Place<'_>,
-        environment: &Environment,
-    ) -> anyhow::Result<Vec<Mount>> {
+    fn mounts(&self, place: &Place<'_>, environment: &Environment) -> anyhow::Result<Vec<Mount>> {
         let own = place.files.join("containers").join(&self.name);
         fs::create_dir_all(&own).with_context(|| format!("create {}", own.display()))?;
         let hosts = place.files.join("etc-hosts");

@@ -75,11 +75,7 @@ impl Volume {
         Ok(folder)
     }
 
-    fn config_files(
-        &self,
-        source: &ConfigMapVolume,
-        place: &Place<'_>,
-    ) -> anyhow::Result<Files> {
+    fn config_files(&self, source: &ConfigMapVolume, place: &Place<'_>) -> anyhow::Result<Files> {
         let Some(map) = place.pod.config_maps.get(&source.name) else {
             if source.optional {
                 return Ok(Files::new());
