@@ -76,27 +76,26 @@ impl Certificate {
     /// As [`Certificate::parse`]; also for text outside the certificates, for none, and for more
     /// than [`MAX_CHAIN`].
     pub fn parse_chain(pem: &[u8]) -> Result<Vec<Self>, CertificateError> {
-        let text = std::str::from_utf8(pem).map_err(|_| CertificateError::Pem)?;
-        let mut rest = text.trim_end_matches('\0').trim_end_matches(LINE_ENDS);
-        let mut certificates = Vec::new();
-        while !rest.is_empty() {
-            if certificates.len() == MAX_CHAIN {
-                return Err(CertificateError::ChainLength);
-            }
-            let end = rest.find(PEM_END).ok_or(CertificateError::Pem)?;
-            let (one, after) = rest
-                .split_at_checked(end.saturating_add(PEM_END.len()))
-                .ok_or(CertificateError::Pem)?;
-            if !one.starts_with("-----BEGIN") {
-                return Err(CertificateError::Pem);
-            }
-            certificates.push(Self::parse(one.as_bytes())?);
-            rest = after.trim_start_matches(LINE_ENDS);
-        }
-        if certificates.is_empty() {
+        Self::parse_chain_after(pem, &[], &[])
+    }
+
+    /// As [`Certificate::parse_chain`], after another chain was read: a certificate whose text it
+    /// has is taken from there.
+    pub(crate) fn parse_chain_after(
+        pem: &[u8],
+        other_pem: &[u8],
+        other: &[Self],
+    ) -> Result<Vec<Self>, CertificateError> {
+        let known = pem_blocks(other_pem).unwrap_or_default();
+        let parse = |block: &str| match known.iter().zip(other).find(|(text, _)| **text == block) {
+            Some((_, certificate)) => Ok(certificate.clone()),
+            None => Self::parse(block.as_bytes()),
+        };
+        let blocks = pem_blocks(pem)?;
+        if blocks.is_empty() {
             return Err(CertificateError::ChainLength);
         }
-        Ok(certificates)
+        blocks.into_iter().map(parse).collect()
     }
 
     fn from_der(der: Vec<u8>) -> Result<Self, CertificateError> {
@@ -320,6 +319,28 @@ impl From<x509_cert::der::Error> for CertificateError {
     fn from(source: x509_cert::der::Error) -> Self {
         Self::Malformed { source }
     }
+}
+
+/// The certificates of a chain, one after the other, still as text.
+fn pem_blocks(pem: &[u8]) -> Result<Vec<&str>, CertificateError> {
+    let text = std::str::from_utf8(pem).map_err(|_| CertificateError::Pem)?;
+    let mut rest = text.trim_end_matches('\0').trim_end_matches(LINE_ENDS);
+    let mut blocks = Vec::new();
+    while !rest.is_empty() {
+        if blocks.len() == MAX_CHAIN {
+            return Err(CertificateError::ChainLength);
+        }
+        let end = rest.find(PEM_END).ok_or(CertificateError::Pem)?;
+        let (one, after) = rest
+            .split_at_checked(end.saturating_add(PEM_END.len()))
+            .ok_or(CertificateError::Pem)?;
+        if !one.starts_with("-----BEGIN") {
+            return Err(CertificateError::Pem);
+        }
+        blocks.push(one);
+        rest = after.trim_start_matches(LINE_ENDS);
+    }
+    Ok(blocks)
 }
 
 /// The bytes between the lines that begin and end a certificate; nothing but line ends may stand

@@ -19,6 +19,7 @@ use x509_cert::time::Time;
 
 use super::signed::ECDSA_SHA256;
 use super::signed::Signed;
+use super::signed::identifier;
 
 /// Largest list that is read, bytes.
 pub const MAX_CRL_BYTES: usize = 1 << 20;
@@ -284,7 +285,7 @@ fn revoked_serial(entry: &mut SliceReader<'_>) -> Result<Serial, CrlError> {
 fn harmless_extension<'a>(
     extension: &mut SliceReader<'a>,
 ) -> Result<(ObjectIdentifier, &'a [u8]), CrlError> {
-    let id = extension.decode()?;
+    let id = identifier(extension)?;
     // Critical or not: who is not on such a list may be on another one.
     if [ISSUING_DISTRIBUTION_POINT, DELTA_INDICATOR].contains(&id) {
         return Err(CrlError::Scope);

@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use x509_cert::der::Reader;
 use x509_cert::der::SliceReader;
+use x509_cert::der::Tag;
+use x509_cert::der::Tagged;
+use x509_cert::der::asn1::AnyRef;
 use x509_cert::der::asn1::BitStringRef;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::spki::AlgorithmIdentifierRef;
@@ -46,6 +49,35 @@ impl<'a> Signed<'a> {
         self.algorithm.oid == ECDSA_SHA256 && self.algorithm.parameters.is_none()
     }
 }
+
+/// An object identifier. Those that every certificate has are compared and not taken apart.
+pub(super) fn identifier(
+    reader: &mut SliceReader<'_>,
+) -> Result<ObjectIdentifier, x509_cert::der::Error> {
+    let any: AnyRef<'_> = reader.decode()?;
+    any.tag().assert_eq(Tag::ObjectIdentifier)?;
+    match COMMON.into_iter().find(|id| id.as_bytes() == any.value()) {
+        Some(id) => Ok(id),
+        None => any.decode_as(),
+    }
+}
+
+/// Identifiers in certificates and lists of Intel's: names, extensions, reasons.
+const COMMON: [ObjectIdentifier; 13] = [
+    ObjectIdentifier::new_unwrap("2.5.29.21"),
+    ObjectIdentifier::new_unwrap("2.5.4.3"),
+    ObjectIdentifier::new_unwrap("2.5.4.6"),
+    ObjectIdentifier::new_unwrap("2.5.4.7"),
+    ObjectIdentifier::new_unwrap("2.5.4.8"),
+    ObjectIdentifier::new_unwrap("2.5.4.10"),
+    ObjectIdentifier::new_unwrap("2.5.29.14"),
+    ObjectIdentifier::new_unwrap("2.5.29.15"),
+    ObjectIdentifier::new_unwrap("2.5.29.19"),
+    ObjectIdentifier::new_unwrap("2.5.29.20"),
+    ObjectIdentifier::new_unwrap("2.5.29.31"),
+    ObjectIdentifier::new_unwrap("2.5.29.35"),
+    ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1"),
+];
 
 pub(super) const ECDSA_SHA256: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
