@@ -15,7 +15,14 @@ use x509_cert::ext::pkix::KeyUsage;
 use super::crl::Serial;
 use super::pck::PckError;
 use super::pck::PckExtension;
-use super::signed::Signed;
+use super::signed::is_ecdsa_sha256;
+use crate::x509::BASIC_CONSTRAINTS;
+use crate::x509::BadExtension;
+use crate::x509::Extensions;
+use crate::x509::KEY_USAGE;
+use crate::x509::Signed;
+use crate::x509::certificate_accessors;
+use crate::x509::signed_accessors;
 
 mod fields;
 
@@ -100,7 +107,7 @@ impl Certificate {
 
     fn from_der(der: Vec<u8>) -> Result<Self, CertificateError> {
         let signed = Signed::read(&der)?;
-        if !signed.is_ecdsa_sha256() {
+        if !is_ecdsa_sha256(&signed) {
             return Err(CertificateError::SignatureAlgorithm);
         }
         let mut reader = SliceReader::new(signed.part)?;
@@ -124,79 +131,23 @@ impl Certificate {
             pck: None,
             der: Vec::new(),
         };
-        let mut seen = Vec::new();
+        let mut extensions = Extensions::default();
         for extension in fields.extensions {
-            if seen.contains(&extension.id) {
-                return Err(CertificateError::DuplicateExtension);
-            }
-            seen.push(extension.id);
+            extensions.begin(extension.id)?;
             let understood = parsed.take_extension(extension.id, extension.value)?;
-            if extension.critical && !understood {
-                return Err(CertificateError::CriticalExtension);
-            }
+            Extensions::end(extension.critical, understood)?;
         }
         parsed.der = der;
         Ok(parsed)
     }
 
-    /// The certificate exactly as it came, DER.
-    #[must_use]
-    pub fn der(&self) -> &[u8] {
-        &self.der
-    }
-
-    /// The part that the issuer signed.
-    #[must_use]
-    pub fn signed_bytes(&self) -> &[u8] {
-        self.der.get(self.signed.clone()).unwrap_or_default()
-    }
-
-    /// The issuer's ECDSA signature, DER.
-    #[must_use]
-    pub fn signature(&self) -> &[u8] {
-        &self.signature
-    }
-
-    /// The issuer's name, DER.
-    #[must_use]
-    pub fn issuer(&self) -> &[u8] {
-        &self.issuer
-    }
-
-    /// The subject's name, DER.
-    #[must_use]
-    pub fn subject(&self) -> &[u8] {
-        &self.subject
-    }
-
-    /// The subject's common name, empty without one.
-    #[must_use]
-    pub fn common_name(&self) -> &str {
-        &self.common_name
-    }
+    signed_accessors!("certificate");
+    certificate_accessors!();
 
     /// The number that a revocation list names the certificate by.
     #[must_use]
     pub fn serial(&self) -> &Serial {
         &self.serial
-    }
-
-    /// Start of validity, seconds since 1970.
-    #[must_use]
-    pub fn not_before(&self) -> u64 {
-        self.not_before
-    }
-
-    /// End of validity, seconds since 1970.
-    #[must_use]
-    pub fn not_after(&self) -> u64 {
-        self.not_after
-    }
-
-    /// The subject's key as `SubjectPublicKeyInfo`, DER; its hash names a key.
-    #[must_use]
-    pub fn spki(&self) -> &[u8] {
-        &self.spki
     }
 
     /// The subject's key, a point on P-256 in uncompressed SEC 1 form.
@@ -315,6 +266,15 @@ pub enum CertificateError {
     CriticalExtension,
 }
 
+impl From<BadExtension> for CertificateError {
+    fn from(bad: BadExtension) -> Self {
+        match bad {
+            BadExtension::Duplicate => Self::DuplicateExtension,
+            BadExtension::Critical => Self::CriticalExtension,
+        }
+    }
+}
+
 impl From<x509_cert::der::Error> for CertificateError {
     fn from(source: x509_cert::der::Error) -> Self {
         Self::Malformed { source }
@@ -366,8 +326,6 @@ const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const LINE_ENDS: [char; 2] = ['\n', '\r'];
 const PEM_END: &str = "-----END CERTIFICATE-----";
 
-const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
-const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const SGX: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1");
 
 #[cfg(test)]

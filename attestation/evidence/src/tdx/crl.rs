@@ -18,8 +18,15 @@ use x509_cert::spki::AlgorithmIdentifierRef;
 use x509_cert::time::Time;
 
 use super::signed::ECDSA_SHA256;
-use super::signed::Signed;
-use super::signed::identifier;
+use super::signed::is_ecdsa_sha256;
+use crate::x509::BadExtension;
+use crate::x509::CRL_NUMBER;
+use crate::x509::Extensions;
+use crate::x509::Signed;
+use crate::x509::identifier;
+use crate::x509::limits_scope;
+use crate::x509::list_accessors;
+use crate::x509::signed_accessors;
 
 /// Largest list that is read, bytes.
 pub const MAX_CRL_BYTES: usize = 1 << 20;
@@ -85,7 +92,7 @@ impl Crl {
 
     fn from_der(der: Vec<u8>) -> Result<Self, CrlError> {
         let signed = Signed::read(&der)?;
-        if !signed.is_ecdsa_sha256() {
+        if !is_ecdsa_sha256(&signed) {
             return Err(CrlError::SignatureAlgorithm);
         }
         let mut reader = SliceReader::new(signed.part)?;
@@ -104,41 +111,8 @@ impl Crl {
         })
     }
 
-    /// The list exactly as it came, DER.
-    #[must_use]
-    pub fn der(&self) -> &[u8] {
-        &self.der
-    }
-
-    /// The part that the issuer signed.
-    #[must_use]
-    pub fn signed_bytes(&self) -> &[u8] {
-        self.der.get(self.signed.clone()).unwrap_or_default()
-    }
-
-    /// The issuer's ECDSA signature, DER.
-    #[must_use]
-    pub fn signature(&self) -> &[u8] {
-        &self.signature
-    }
-
-    /// The issuer's name, DER.
-    #[must_use]
-    pub fn issuer(&self) -> &[u8] {
-        &self.issuer
-    }
-
-    /// When the list was made, seconds since 1970.
-    #[must_use]
-    pub fn this_update(&self) -> u64 {
-        self.this_update
-    }
-
-    /// When the next one is due, seconds since 1970.
-    #[must_use]
-    pub fn next_update(&self) -> u64 {
-        self.next_update
-    }
+    signed_accessors!("list");
+    list_accessors!();
 
     /// The list's number, which only grows.
     #[must_use]
@@ -199,6 +173,15 @@ pub enum CrlError {
     CriticalExtension,
 }
 
+impl From<BadExtension> for CrlError {
+    fn from(bad: BadExtension) -> Self {
+        match bad {
+            BadExtension::Duplicate => Self::DuplicateExtension,
+            BadExtension::Critical => Self::CriticalExtension,
+        }
+    }
+}
+
 impl From<x509_cert::der::Error> for CrlError {
     fn from(source: x509_cert::der::Error) -> Self {
         Self::Malformed { source }
@@ -242,19 +225,16 @@ impl<'a> List<'a> {
         if next_tag(reader)? == Some(EXTENSIONS) {
             let outer: AnyRef<'a> = reader.decode()?;
             let mut inner = SliceReader::new(outer.value())?;
-            let mut seen = Vec::new();
+            let mut seen = Extensions::default();
             inner.sequence(|extensions| {
                 while !extensions.is_finished() {
                     let (id, value) = extensions.sequence(harmless_extension)?;
-                    if seen.contains(&id) {
-                        return Err(CrlError::DuplicateExtension);
-                    }
-                    seen.push(id);
+                    seen.begin(id)?;
                     if id == CRL_NUMBER {
                         number = small(UintRef::from_der(value)?.as_bytes());
                     }
                 }
-                Ok(())
+                Ok::<_, CrlError>(())
             })?;
             inner.finish()?;
         }
@@ -286,13 +266,11 @@ fn harmless_extension<'a>(
     extension: &mut SliceReader<'a>,
 ) -> Result<(ObjectIdentifier, &'a [u8]), CrlError> {
     let id = identifier(extension)?;
-    // Critical or not: who is not on such a list may be on another one.
-    if [ISSUING_DISTRIBUTION_POINT, DELTA_INDICATOR].contains(&id) {
+    if limits_scope(id) {
         return Err(CrlError::Scope);
     }
-    if next_tag(extension)? == Some(Tag::Boolean) && extension.decode()? {
-        return Err(CrlError::CriticalExtension);
-    }
+    let critical = next_tag(extension)? == Some(Tag::Boolean) && extension.decode()?;
+    Extensions::end(critical, false)?;
     Ok((id, extension.decode::<&OctetStringRef>()?.as_bytes()))
 }
 
@@ -306,9 +284,6 @@ fn small(number: &[u8]) -> Option<u64> {
 const PEM_LABEL: &str = "X509 CRL";
 const VERSION_2: u8 = 1;
 const EXTENSIONS: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
-const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
-const DELTA_INDICATOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.27");
-const ISSUING_DISTRIBUTION_POINT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use x509_cert::time::Time;
 use super::CertificateError;
 use crate::tdx::crl::Serial;
 use crate::tdx::signed::ECDSA_SHA256;
-use crate::tdx::signed::identifier;
+use crate::x509::identifier;
 
 /// What the signed part of a certificate holds (RFC 5280, section 4.1).
 pub(super) struct Fields<'a> {
