@@ -250,13 +250,17 @@ fn next_tag(reader: &SliceReader<'_>) -> Result<Option<Tag>, CrlError> {
 fn revoked_serial(entry: &mut SliceReader<'_>) -> Result<Serial, CrlError> {
     let number: UintRef<'_> = entry.decode()?;
     let _: Time = entry.decode()?;
-    if !entry.is_finished() {
-        entry.sequence(|extensions| {
+    // A reason alone, which nearly every entry has, need not be taken apart.
+    let extensions = entry.read_slice(entry.remaining_len())?;
+    if !extensions.is_empty() && !matches!(extensions.strip_prefix(REASON_ALONE), Some([_])) {
+        let mut reader = SliceReader::new(extensions)?;
+        reader.sequence(|extensions| {
             while !extensions.is_finished() {
                 extensions.sequence(harmless_extension)?;
             }
             Ok::<_, CrlError>(())
         })?;
+        reader.finish()?;
     }
     Serial::new(number.as_bytes()).ok_or(CrlError::Serial)
 }
@@ -281,6 +285,9 @@ fn small(number: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes))
 }
 
+/// Extensions of an entry up to the one byte that tells the reason (RFC 5280, section 5.3.1).
+const REASON_ALONE: &[u8] =
+    &[0x30, 0x0C, 0x30, 0x0A, 0x06, 0x03, 0x55, 0x1D, 0x15, 0x04, 0x03, 0x0A, 0x01];
 const PEM_LABEL: &str = "X509 CRL";
 const VERSION_2: u8 = 1;
 const EXTENSIONS: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
