@@ -13,6 +13,8 @@ use casemate_agent_api::mux;
 use casemate_agent_api::mux::Role;
 use casemate_agent_api::proto;
 use casemate_agent_api::rpc::ApiServer;
+use casemate_agent_api::rpc::Call;
+use casemate_agent_api::rpc::Witness;
 use casemate_agent_api::service::Agent;
 use casemate_sandbox::Id;
 use casemate_shim::config::Config;
@@ -117,6 +119,13 @@ impl Agent for Evil {
     }
 }
 
+/// Keeps no record.
+struct Deaf;
+
+impl Witness for Deaf {
+    fn witness(&self, _: Call) {}
+}
+
 /// One line of bounded length that drives no terminal.
 fn harmless(text: &str) -> anyhow::Result<()> {
     let control = text.chars().find(|c| c.is_control() || *c == '\u{202e}');
@@ -129,7 +138,7 @@ async fn lie_to_shim() -> Verdict {
     let (host, port) = UnixStream::pair()?;
     let (_, mut incoming, driver) = mux::connect(port, Role::Guest);
     tokio::spawn(driver);
-    let mut server = ApiServer::start(Arc::new(Evil)).await?;
+    let mut server = ApiServer::start(Arc::new(Evil), Arc::new(Deaf)).await?;
     tokio::spawn(async move {
         while let Some((_, stream)) = incoming.accept().await {
             server.serve(stream).await;
