@@ -119,13 +119,6 @@ impl Agent for Evil {
     }
 }
 
-/// Keeps no record.
-struct Deaf;
-
-impl Witness for Deaf {
-    fn witness(&self, _: Call) {}
-}
-
 /// One line of bounded length that drives no terminal.
 fn harmless(text: &str) -> anyhow::Result<()> {
     let control = text.chars().find(|c| c.is_control() || *c == '\u{202e}');
@@ -134,11 +127,18 @@ fn harmless(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An evil guest keeps no log.
+struct Nobody;
+
+impl Witness for Nobody {
+    fn witness(&self, _: Call) {}
+}
+
 async fn lie_to_shim() -> Verdict {
     let (host, port) = UnixStream::pair()?;
     let (_, mut incoming, driver) = mux::connect(port, Role::Guest);
     tokio::spawn(driver);
-    let mut server = ApiServer::start(Arc::new(Evil), Arc::new(Deaf)).await?;
+    let mut server = ApiServer::start(Arc::new(Evil), Arc::new(Nobody)).await?;
     tokio::spawn(async move {
         while let Some((_, stream)) = incoming.accept().await {
             server.serve(stream).await;
