@@ -330,9 +330,8 @@ fn runs_pods(value: &Value) -> bool {
 /// An option that names nothing is a typing error.
 fn check_options(workloads: &[Workload], options: &Options) -> Result<(), GenerateError> {
     let pods = || workloads.iter().map(|workload| &workload.pod);
-    let unused = |option, name: &str| {
-        Err(GenerateError::UnusedOption { option, name: name.to_owned() })
-    };
+    let unused =
+        |option, name: &str| Err(GenerateError::UnusedOption { option, name: name.to_owned() });
     let mut volumes = options.untrusted_volumes.iter();
     if let Some(name) = volumes.find(|name| !pods().any(|pod| pod.volumes.contains_key(*name))) {
         return unused("--untrusted-volume", name);

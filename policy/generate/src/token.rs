@@ -52,8 +52,7 @@ pub(crate) fn edits(spec: &Value, way: &[Step]) -> Vec<Edit> {
         let old = list.as_array().into_iter().flatten().cloned();
         Value::Array(old.chain([entry]).collect())
     };
-    let mut edits =
-        vec![set(way.to_vec(), "automountServiceAccountToken", Value::Bool(false))];
+    let mut edits = vec![set(way.to_vec(), "automountServiceAccountToken", Value::Bool(false))];
     let named = |volume: &Value| volume["name"] == VOLUME;
     if !spec["volumes"].as_array().into_iter().flatten().any(named) {
         edits.push(set(way.to_vec(), "volumes", longer(&spec["volumes"], volume())));

@@ -2,6 +2,7 @@
 //! The figures of docs/specification.md, measured in one run.
 
 mod decision;
+mod generate;
 mod measure;
 mod verdict;
 
@@ -91,6 +92,7 @@ pub async fn run(rounds: u32) -> anyhow::Result<()> {
     }
     println!("{:<32} {:>8.2} MiB", "production, all that is measured", mib(measured / 1024));
     decision::run(&stage.artifacts)?;
+    generate::run(&stage, rounds)?;
     verdict::run(&stage.artifacts)?;
     measure::run(&stage.artifacts, rounds)
 }

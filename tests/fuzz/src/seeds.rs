@@ -8,6 +8,10 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
+use casemate_audit::Log;
+use casemate_audit::Record;
+use casemate_audit::Verdict;
+use casemate_audit::line;
 use casemate_boot_formats::igvm::IgvmPage;
 use casemate_boot_formats::igvm::IgvmPlan;
 use casemate_boot_formats::igvm::KVM_VMSA_ADDRESS;
@@ -51,6 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     seed("guest_reports", &event_log())?;
     seed("policy", POLICY.as_bytes())?;
     seed("policy", CONFIG.as_bytes())?;
+    audit_log()?;
     seed("kbs_messages", b"kbs:///default/key/1")?;
     seed("kbs_messages", br#"{"nonce":"bm9uY2U=","extra-params":{}}"#)?;
 
@@ -73,6 +78,19 @@ fn seed(target: &str, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(&folder)?;
     let number = fs::read_dir(&folder)?.count();
     fs::write(folder.join(format!("seed-{number}")), bytes)
+}
+
+/// A log without an owner, whose frames anybody can make, and a record.
+fn audit_log() -> Result<(), Box<dyn std::error::Error>> {
+    let mut log = Log::unsealed();
+    let record = Record::new("Start", Verdict::Denied, 1).with_name("container_id", "c1");
+    log.append(&record)?;
+    let frames = std::iter::once(log.boot_frame()).chain(log.frames_from(0));
+    let lines: String = frames.map(line).collect();
+    seed("audit_log", lines.as_bytes())?;
+    seed("audit_log", log.boot_frame())?;
+    seed("audit_log", &record.to_json()?)?;
+    Ok(seed("audit_log", log.head().to_string().as_bytes())?)
 }
 
 /// The start of a CCEL: the event that states SHA-384, one event of one digest, and unused bytes.
