@@ -26,7 +26,7 @@ fn check_fields(
     path: impl Fn(&str) -> FieldPath,
 ) -> Result<(), DocumentError> {
     for (key, value) in given {
-        // What is absent was left out because it is empty.
+        // What is absent was left out because it is empty, and so is whatever stands for it.
         if let Some(written) = written.get(key) {
             check_value(value, written, path(key))?;
         }
