@@ -82,8 +82,7 @@ impl Sessions {
         now: u64,
     ) -> Result<(String, String), SessionError> {
         self.sweep(now);
-        let waiting = self.unattested.get(&peer).copied().unwrap_or_default();
-        if self.by_id.len() >= MAX_SESSIONS || waiting >= MAX_UNATTESTED_PER_PEER {
+        if !self.has_room(peer) {
             return Err(SessionError::Full);
         }
         let random = SystemRandom::new();
@@ -136,6 +135,12 @@ impl Sessions {
             State::Attested(guest) => Ok(guest.clone()),
             State::Challenged(_) | State::Used => Err(SessionError::NotAttested),
         }
+    }
+
+    /// E11: a guest that starts again and again uses up its node's places, not the broker's.
+    fn has_room(&self, peer: IpAddr) -> bool {
+        let waiting = self.unattested.get(&peer).copied().unwrap_or_default();
+        self.by_id.len() < MAX_SESSIONS && waiting < MAX_UNATTESTED_PER_PEER
     }
 
     fn sweep(&mut self, now: u64) {

@@ -112,7 +112,8 @@ async fn start(
         containers: Arc::new(GuestContainers(containers)),
         power: Arc::new(GuestPower),
     };
-    Ok(Guest::with_timeline(launch.policy, parts, timeline)?.with_audit(audit))
+    let rules = launch.rules.as_deref();
+    Ok(Guest::with_rules(launch.policy, rules, parts, timeline)?.with_audit(audit))
 }
 
 /// The audit log, sealed to the owner whom the initdata names.

@@ -26,7 +26,6 @@ use casemate_agent_api::service::Agent;
 use casemate_containers::Exit;
 use casemate_policy::Policy;
 use casemate_policy::Sha256Digest;
-use casemate_policy_monitor::Monitor;
 use casemate_policy_monitor::ReferenceMonitor;
 use tokio::sync::Semaphore;
 use tokio::sync::SemaphorePermit;
@@ -72,7 +71,7 @@ impl Guest {
     ///
     /// When the policy breaks a rule of its format.
     pub fn new(policy: Policy, parts: Parts) -> Result<Self, ApiError> {
-        Self::with_timeline(policy, parts, Arc::default())
+        Self::with_rules(policy, None, parts, Arc::default())
     }
 
     /// A guest in phase "bound" that asks `monitor` about every request.
@@ -81,13 +80,17 @@ impl Guest {
         Self::assemble(monitor, parts, Arc::default())
     }
 
-    pub(crate) fn with_timeline(
+    /// A guest that runs what `policy` carries, as far as the owner's extra rules let it.
+    pub(crate) fn with_rules(
         policy: Policy,
+        rules: Option<&str>,
         parts: Parts,
         timeline: Arc<Timeline>,
     ) -> Result<Self, ApiError> {
-        let invalid = |error| ApiError::new(Code::InitdataInvalid, error);
-        let monitor = Box::new(Monitor::new(policy).map_err(invalid)?);
+        let monitor = casemate_policy_rules::monitor(policy, rules).map_err(|error| {
+            // Its codes are the API's; a test compares them.
+            ApiError::new(error.code().parse().unwrap_or(Code::InitdataInvalid), error)
+        })?;
         Ok(Self::assemble(monitor, parts, timeline))
     }
 

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rules in Rego: each answer that is not a plain yes denies.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by a panic"
+)]
 
 mod support;
 
@@ -125,4 +130,18 @@ fn rules_narrow_what_the_policy_grants() {
     assert_eq!(monitor.fingerprint(), before);
     // The typed monitor grants it.
     granted(&mut typed(), &elsewhere);
+}
+
+/// The rules that the documentation begins with.
+#[test]
+fn the_documented_rules_do_what_they_say() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/how-to/narrow-with-rego.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let text = page.split("```rego\n").nth(1).unwrap().split("```").next().unwrap();
+    let mut monitor = Narrowed::new(typed(), Box::new(Rules::new(text, cage()).unwrap()));
+    judged().iter().for_each(|request| granted(&mut monitor, request));
+    let mut loud = support::exec();
+    *loud.pointer_mut("/ExecProcess/exec_id").unwrap() = "e2".into();
+    loud["ExecProcess"]["stdout"] = true.into();
+    assert!(support::request(loud).ask(&mut monitor).is_err());
 }

@@ -106,10 +106,7 @@ async fn judge(
     if request.runtime_data.nonce != pending.nonce {
         return Err(refuse("the nonce is not the one of this session"));
     }
-    if !request.tee_evidence.additional_evidence.is_empty() {
-        // D22: evidence that would not be looked at is refused, not ignored.
-        return Err(refuse("evidence of devices is not supported"));
-    }
+    refuse_devices(&request)?;
     // The nonce in it is the session's, see above.
     let report_data = request
         .runtime_data
@@ -142,6 +139,15 @@ async fn judge(
         claims,
         vector: verdict.vector(),
     })
+}
+
+/// D22: evidence that would not be looked at is refused, not ignored.
+fn refuse_devices(request: &AttestRequest) -> Result<(), Refusal> {
+    if request.tee_evidence.additional_evidence.is_empty() {
+        Ok(())
+    } else {
+        Err(refuse("evidence of devices is not supported"))
+    }
 }
 
 impl Passed {

@@ -101,12 +101,17 @@ pub(super) fn check_binding(
     expected: &Expected,
     requirements: &Requirements,
 ) {
-    let only = expected.report_data.map(|data| BTreeSet::from([data]));
-    member(findings, &rules::REPORT_DATA, report.report_data(), only.as_ref(), hex_of);
+    check_report_data(findings, report, expected);
     check_host_data(findings, report, expected, requirements);
     let measurement = Measurement(*report.measurement());
     let accepted = requirements.measurements.as_ref();
     member(findings, &rules::MEASUREMENT, &measurement, accepted, |one| one.to_string());
+}
+
+/// D8, D9, D13: another session's nonce or key gives another value.
+fn check_report_data(findings: &mut Findings, report: &Report, expected: &Expected) {
+    let only = expected.report_data.map(|data| BTreeSet::from([data]));
+    member(findings, &rules::REPORT_DATA, report.report_data(), only.as_ref(), hex_of);
 }
 
 /// HOST_DATA must be the digest of the initdata that came along, and one that the owner accepts.
