@@ -2,6 +2,7 @@
 //! Set-up, demo, tests and benchmarks: `cargo xtask <command>`.
 
 mod build;
+mod hostile;
 mod house;
 mod setup;
 mod step;
@@ -40,6 +41,8 @@ enum Command {
     Reproduce,
     /// Formatting, lints and house rules, without the tests.
     Lint,
+    /// Carries out every attack of the hostile-host catalogue, with and without the policy.
+    Hostile(hostile::Options),
     /// Measures what docs/specification.md claims.
     Bench {
         /// Options of the benchmark.
@@ -120,6 +123,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Lint => {
             house::lint(&steps)?;
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Hostile(options) => {
+            if !options.is_quick() {
+                setup::run(&steps, setup::Scope::Test)?;
+                build::programs(&steps)?;
+                build::guest_images(&steps)?;
+            }
+            hostile::run(&steps, &options)
         }
         Command::Bench { options } => {
             setup::run(&steps, setup::Scope::Test)?;

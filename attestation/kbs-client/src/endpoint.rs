@@ -31,15 +31,7 @@ impl Endpoint {
     /// `ca_pem` is the only root: the broker's certificate chains to it or the connection fails.
     pub fn new(url: &str, ca_pem: &str) -> Result<Self, EndpointError> {
         let base = parse_url(url)?;
-        let ca = parse_ca(ca_pem)?;
-        let mut roots = RootCertStore::empty();
-        roots.add(ca).map_err(|source| EndpointError::CaUnusable { source })?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|source| EndpointError::CaUnusable { source })?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = pinned(parse_ca(ca_pem)?)?;
         let http = Http::new(tls).map_err(|source| EndpointError::Client { source })?;
         Ok(Self { base, http })
     }
@@ -119,6 +111,20 @@ fn parse_url(url: &str) -> Result<Url, EndpointError> {
         && base.username().is_empty()
         && base.password().is_none();
     if bare { Ok(base) } else { Err(EndpointError::UrlParts) }
+}
+
+/// C12, D12, E15: whoever answers must have a certificate of this one CA, wherever names lead.
+fn pinned(ca: CertificateDer<'static>) -> Result<rustls::ClientConfig, EndpointError> {
+    let unusable = |source| EndpointError::CaUnusable { source };
+    let mut roots = RootCertStore::empty();
+    roots.add(ca).map_err(unusable)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(tls)
 }
 
 fn parse_ca(pem: &str) -> Result<CertificateDer<'static>, EndpointError> {

@@ -43,12 +43,29 @@ pub enum Tee {
     Tdx,
 }
 
+impl Tee {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Snp, Self::Tdx];
+
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Snp => "snp",
+            Self::Tdx => "tdx",
+        }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tee| tee.as_str() == name)
+    }
+}
+
 impl fmt::Display for Tee {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Snp => f.write_str("snp"),
-            Self::Tdx => f.write_str("tdx"),
-        }
+        f.write_str(self.as_str())
     }
 }
 

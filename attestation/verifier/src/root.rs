@@ -67,7 +67,7 @@ impl Root {
     /// holds one that the ARK did not sign, or when the ARK is not AMD's of this product line.
     pub fn amd(product: Product, bundle: &str) -> Result<Self, RootError> {
         let root = Self::from_bundle(RootKind::Amd(product), bundle)?;
-        if root.ark_fingerprint() == *amd_fingerprint(product) {
+        if is_published(&root.ark_fingerprint(), product) {
             Ok(root)
         } else {
             Err(RootError::NotAmd { product })
@@ -90,7 +90,7 @@ impl Root {
         let root = Self::from_bundle(RootKind::Simulated(name.to_owned()), bundle)?;
         // D14: a genuine root is not to be taken for a simulated one, nor the other way round.
         let fingerprint = root.ark_fingerprint();
-        if Product::ALL.into_iter().any(|product| *amd_fingerprint(product) == fingerprint) {
+        if Product::ALL.into_iter().any(|product| is_published(&fingerprint, product)) {
             return Err(RootError::IsAmd);
         }
         if !says_simulated(root.ark.subject()) {
@@ -207,6 +207,11 @@ pub enum RootError {
 
 fn says_simulated(subject: &[u8]) -> bool {
     subject.windows(SIMULATED.len()).any(|window| window.eq_ignore_ascii_case(SIMULATED))
+}
+
+/// Whether a key is the one that AMD published for this product line.
+fn is_published(fingerprint: &[u8; 32], product: Product) -> bool {
+    fingerprint == amd_fingerprint(product)
 }
 
 /// SHA-256 of the public key of AMD's published ARKs.

@@ -9,6 +9,7 @@ mod initdata_device;
 mod modules;
 mod mounts;
 mod self_check;
+pub mod steps;
 
 use std::path::Path;
 

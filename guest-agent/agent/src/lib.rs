@@ -61,6 +61,7 @@ pub use backend::PullFailure;
 pub use backend::PullImages;
 pub use backend::PullProgress;
 pub use backend::PulledImage;
+pub use boot::steps as boot_steps;
 pub use run::run;
 pub use service::Guest;
 pub use transport::Transport;

@@ -65,7 +65,7 @@ impl Transport for Port {
     }
 }
 
-fn find(sys: &Path, dev: &Path) -> io::Result<PathBuf> {
+pub(crate) fn find(sys: &Path, dev: &Path) -> io::Result<PathBuf> {
     for entry in std::fs::read_dir(sys)?.take(MAX_PORTS) {
         let entry = entry?;
         let name = boot::read_capped(&entry.path().join("name"), NAME.len() + 1);

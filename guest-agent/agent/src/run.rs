@@ -118,9 +118,9 @@ async fn start(
 
 /// The audit log, sealed to the owner whom the initdata names.
 fn audit(launch: &Launch) -> Result<Audit, ApiError> {
-    let Some(settings) = &launch.config.audit else { return Audit::new(None) };
+    let Some(settings) = &launch.config.audit else { return Ok(Audit::unsealed()) };
     let owner = OwnerPublicKey::from_pem(&settings.key).map_err(|error| {
         ApiError::new(Code::InitdataInvalid, format_args!("audit.key: {error}"))
     })?;
-    Audit::new(Some(&owner))
+    Audit::sealed(&owner)
 }

@@ -18,7 +18,7 @@
 //! use casemate_audit::{Log, OwnerKey, Record, Verdict, check};
 //!
 //! let owner = OwnerKey::generate()?;
-//! let mut log = Log::new(Some(owner.public_key()))?;
+//! let mut log = Log::sealed(owner.public_key())?;
 //! log.append(&Record::new("Start", Verdict::Allowed, 1_000_000))?;
 //! let head = log.head(); // goes into the next attestation
 //!

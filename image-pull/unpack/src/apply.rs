@@ -116,11 +116,14 @@ impl<'a> Archive<'a> {
         let mut meter = self.reader.into_inner();
         io::copy(&mut meter, &mut io::sink())
             .map_err(|source| tar_error(TarError::Read { source }, &self.limits))?;
-        if meter.digest.finish().as_ref() != diff_id {
-            return Err(UnpackError::DiffId);
-        }
+        check_diff_id(meter.digest.finish().as_ref(), diff_id)?;
         Ok((self.entries, meter.bytes))
     }
+}
+
+/// B3, C4: the archive is the one that the configuration names at this place.
+fn check_diff_id(found: &[u8], expected: &[u8; 32]) -> Result<(), UnpackError> {
+    if found == expected { Ok(()) } else { Err(UnpackError::DiffId) }
 }
 
 /// Counts and hashes an archive.

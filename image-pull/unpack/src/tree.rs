@@ -41,9 +41,7 @@ impl Tree {
     /// The directory at `path`, which has no leading slash and no `..`; empty is the root.
     pub(crate) fn directory(&self, path: &[u8]) -> io::Result<OwnedFd> {
         let path = if path.is_empty() { b"." } else { path };
-        // C5: traversal, absolute links, links written through.
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-        Ok(fs::openat2(&self.root, path, DIRECTORY, Mode::empty(), resolve)?)
+        Ok(fs::openat2(&self.root, path, DIRECTORY, Mode::empty(), confined())?)
     }
 
     /// The directory at `path`, made with its parents where missing.
@@ -176,6 +174,11 @@ impl Tree {
 enum Made {
     All(OwnedFd),
     Until { rewritten: Vec<u8> },
+}
+
+/// C5: traversal, absolute links, links written through: the kernel does not leave the root.
+fn confined() -> ResolveFlags {
+    ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV
 }
 
 /// Makes a directory that an archive implies but does not hold.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line.
 
+mod audit;
 mod collateral;
+mod generate;
 mod id_block;
 mod measure;
 mod review;
@@ -14,7 +16,9 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
 
+pub(crate) use audit::*;
 pub(crate) use collateral::*;
+pub(crate) use generate::*;
 pub(crate) use id_block::*;
 pub(crate) use measure::*;
 pub(crate) use review::*;
@@ -30,6 +34,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Read what the host asked a guest for
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Say what this node can run
     Check(CheckArgs),
     /// Fetch and keep what verdicts need: certificates, revocation lists, TCB information
@@ -215,46 +222,12 @@ pub(crate) enum PolicyCommand {
     Diff(DiffArgs),
     /// Say in plain sentences what a policy allows
     Explain(ExplainArgs),
-    /// Write policy and initdata of a pod, and the pod that carries them
+    /// Write the policies of Kubernetes YAML, and the YAML that carries them
     Generate(GenerateArgs),
     /// Look for weak spots: exit code 1 if one is found that --deny names
     Lint(LintArgs),
     /// Ask a policy a list of requests: exit code 1 if an answer is not as expected
     Simulate(SimulateArgs),
-}
-
-#[derive(Debug, Parser)]
-pub(crate) struct GenerateArgs {
-    /// The pod's YAML; - reads standard input
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// The key broker, https://HOST[:PORT]
-    #[arg(long, value_name = "URL")]
-    pub(crate) broker_url: String,
-    /// The one CA that the broker's certificate must chain to, PEM
-    #[arg(long, value_name = "FILE")]
-    pub(crate) broker_ca: PathBuf,
-    /// The one CA of a registry, PEM; other registries need a certificate of the public web
-    #[arg(long, value_name = "HOST=FILE", value_parser = pair)]
-    pub(crate) registry_ca: Vec<Pair>,
-    /// Where a registry of --registry-ca is reached, if not at its own name
-    #[arg(long, value_name = "HOST=HOST", value_parser = pair)]
-    pub(crate) registry_mirror: Vec<Pair>,
-    /// Read an image from an OCI layout and not from its registry
-    #[arg(long, value_name = "IMAGE=DIR", value_parser = pair)]
-    pub(crate) image_layout: Vec<Pair>,
-    /// A key of encrypted images, 32 bytes: the users that an image names are read with it
-    #[arg(long, value_name = "KEY_ID=FILE", value_parser = pair)]
-    pub(crate) image_key: Vec<Pair>,
-    /// Where the annotated YAML goes; standard output if absent
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Where the policy goes, to be read by people
-    #[arg(long, value_name = "FILE")]
-    pub(crate) policy_out: Option<PathBuf>,
-    /// Where the initdata document goes
-    #[arg(long, value_name = "FILE")]
-    pub(crate) initdata_out: Option<PathBuf>,
 }
 
 /// `KEY=VALUE`.

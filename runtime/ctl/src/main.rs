@@ -5,6 +5,7 @@
 //! launch digests and judges evidence. On a node it only looks.
 
 mod args;
+mod audit;
 mod check;
 mod collateral;
 mod env;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
     let done = match command {
+        Command::Audit(command) => audit::run(&command),
         Command::Check(args) => check::run(&args),
         Command::Collateral(command) => collateral::run(&command),
         Command::Env(args) => env::print(&args),

@@ -242,8 +242,10 @@ impl ShimSettings {
             text.push_str(&format!("tee_sim_socket = {TEE_SOCKET:?}\n"));
         }
         text.push_str(&format!(
-            "[deadlines]\nboot_s = {}\nsilence_s = {}\n",
-            self.boot_seconds, self.silence_seconds
+            "audit_dir = {:?}\n[deadlines]\nboot_s = {}\nsilence_s = {}\n",
+            path.with_file_name("audit").display().to_string(),
+            self.boot_seconds,
+            self.silence_seconds
         ));
         fs::write(path, text).context("write the shim's configuration")
     }

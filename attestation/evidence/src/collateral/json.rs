@@ -47,7 +47,7 @@ pub(super) fn read(json: &str) -> Result<Collateral, CollateralError> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct WireCollateral {
     pck_crl_issuer_chain: String,
     root_ca_crl: String,

@@ -109,7 +109,7 @@ pub(super) fn list(bytes: &[u8], part: &'static str) -> Result<Crl, CollateralEr
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(deny_unknown_fields, expecting = "an object", rename_all = "camelCase")]
 struct WireTcbInfo<'a> {
     #[serde(borrow)]
     tcb_info: &'a RawValue,
@@ -117,7 +117,7 @@ struct WireTcbInfo<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(deny_unknown_fields, expecting = "an object", rename_all = "camelCase")]
 struct WireQeIdentity<'a> {
     #[serde(borrow)]
     enclave_identity: &'a RawValue,

@@ -284,6 +284,16 @@ impl Certificate {
         })
     }
 
+    /// Levels without a meaning (`….1.3.4` to `….1.3.7`) that are not zero: number and value.
+    ///
+    /// # Security
+    ///
+    /// Nothing says which firmware such a key belongs to: refuse it unless you know.
+    #[must_use]
+    pub fn reserved_levels(&self) -> &[(u8, u8)] {
+        &self.levels.reserved
+    }
+
     /// Takes what an extension says; whether it was one that is understood.
     fn take_extension(
         &mut self,
@@ -292,6 +302,12 @@ impl Certificate {
     ) -> Result<bool, CertificateError> {
         let malformed = |source| CertificateError::Extension { id: id.to_string(), source };
         let level = || u8::from_der(value).map(Some).map_err(malformed);
+        if let Some((_, number)) = LEVELS_RESERVED.into_iter().find(|(reserved, _)| *reserved == id)
+        {
+            let value = u8::from_der(value).map_err(malformed)?;
+            self.levels.reserved.extend((value != 0).then_some((number, value)));
+            return Ok(true);
+        }
         let text = || {
             Ia5StringRef::from_der(value)
                 .map(|text| Some(text.as_str().to_owned()))
@@ -367,6 +383,7 @@ struct Levels {
     tee: Option<u8>,
     snp: Option<u8>,
     microcode: Option<u8>,
+    reserved: Vec<(u8, u8)>,
 }
 
 fn public_key(spki: &SubjectPublicKeyInfoOwned) -> Result<PublicKey, CertificateError> {
@@ -406,6 +423,12 @@ const PROVIDER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.370
 const LEVEL_BOOTLOADER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.1");
 const LEVEL_TEE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.2");
 const LEVEL_SNP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.3");
+const LEVELS_RESERVED: [(ObjectIdentifier, u8); 4] = [
+    (ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.4"), 4),
+    (ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.5"), 5),
+    (ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.6"), 6),
+    (ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.7"), 7),
+];
 const LEVEL_MICROCODE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.8");
 const LEVEL_FMC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.9");
 

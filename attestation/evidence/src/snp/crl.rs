@@ -37,8 +37,8 @@ impl Crl {
     /// # Errors
     ///
     /// [`CrlError`] when it is malformed, too large, not signed with RSASSA-PSS, does not say when
-    /// the next one comes, or has an extension twice or a critical one that is not understood: such
-    /// a list may speak of other certificates than it seems to.
+    /// the next one comes, is of some certificates only, or has an extension twice or a critical one
+    /// that is not understood: such a list may speak of other certificates than it seems to.
     pub fn parse(bytes: &[u8]) -> Result<Self, CrlError> {
         if bytes.len() > MAX_CRL_BYTES {
             return Err(CrlError::TooLarge);
@@ -162,6 +162,9 @@ pub enum CrlError {
     /// It would never be out of date.
     #[error("a revocation list does not say when the next one comes")]
     NoNextUpdate,
+    /// It has a scope (an issuing distribution point) or names changes alone.
+    #[error("a revocation list is of some of its issuer's certificates only")]
+    Scope,
     /// An extension is there twice.
     #[error("a revocation list has an extension twice")]
     DuplicateExtension,
@@ -185,6 +188,8 @@ fn read_extensions(extensions: &[Extension]) -> Result<Option<Vec<u8>>, CrlError
                     .map_err(|source| CrlError::Malformed { source })?;
                 number = Some(value.as_bytes().to_vec());
             }
+            // Critical or not: who is not on such a list may be on another one.
+            ISSUING_DISTRIBUTION_POINT | DELTA_INDICATOR => return Err(CrlError::Scope),
             _ if extension.critical => return Err(CrlError::CriticalExtension),
             _ => {}
         }
@@ -193,6 +198,8 @@ fn read_extensions(extensions: &[Extension]) -> Result<Option<Vec<u8>>, CrlError
 }
 
 const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
+const DELTA_INDICATOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.27");
+const ISSUING_DISTRIBUTION_POINT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
 
 #[cfg(test)]
 mod tests;

@@ -325,13 +325,19 @@ impl From<x509_cert::der::Error> for CertificateError {
 /// The bytes between the lines that begin and end a certificate; nothing but line ends may stand
 /// around them.
 fn pem_body(pem: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(pem).ok()?.trim_end_matches(LINE_ENDS);
-    let body = text.strip_prefix(PEM_BEGIN)?.strip_suffix(PEM_END)?;
-    if !body.starts_with(LINE_ENDS) || !body.ends_with(LINE_ENDS) {
+    let end = pem.iter().rposition(|byte| !is_line_end(byte))?;
+    let body = pem.get(..=end)?;
+    let body = body.strip_prefix(PEM_BEGIN.as_bytes())?.strip_suffix(PEM_END.as_bytes())?;
+    if !body.first().is_some_and(is_line_end) || !body.last().is_some_and(is_line_end) {
         return None;
     }
-    let digits: String = body.split(LINE_ENDS).collect();
+    let mut digits = Vec::with_capacity(body.len());
+    body.split(is_line_end).for_each(|line| digits.extend_from_slice(line));
     STANDARD.decode(digits).ok()
+}
+
+fn is_line_end(byte: &u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
 }
 
 const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";

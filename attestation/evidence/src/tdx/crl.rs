@@ -67,7 +67,7 @@ impl Crl {
     /// # Errors
     ///
     /// [`CrlError`] when it is malformed, too large, not signed with ECDSA and SHA-256, does not
-    /// say when the next one comes, or has a critical extension.
+    /// say when the next one comes, is of some certificates only, or has a critical extension.
     pub fn parse(bytes: &[u8]) -> Result<Self, CrlError> {
         if bytes.len() > MAX_CRL_BYTES {
             return Err(CrlError::TooLarge);
@@ -187,10 +187,13 @@ pub enum CrlError {
     /// A serial number that is longer than 20 bytes.
     #[error("a revocation list has a serial number that is too long")]
     Serial,
+    /// It has a scope (an issuing distribution point) or names changes alone.
+    #[error("a revocation list is of some of its issuer's certificates only")]
+    Scope,
     /// An extension is there twice.
     #[error("a revocation list has an extension twice")]
     DuplicateExtension,
-    /// A critical extension, for example of a list that names only changes.
+    /// A critical extension.
     #[error("a revocation list has a critical extension that is not understood")]
     CriticalExtension,
 }
@@ -282,6 +285,10 @@ fn harmless_extension<'a>(
     extension: &mut SliceReader<'a>,
 ) -> Result<(ObjectIdentifier, &'a [u8]), CrlError> {
     let id = extension.decode()?;
+    // Critical or not: who is not on such a list may be on another one.
+    if [ISSUING_DISTRIBUTION_POINT, DELTA_INDICATOR].contains(&id) {
+        return Err(CrlError::Scope);
+    }
     if next_tag(extension)? == Some(Tag::Boolean) && extension.decode()? {
         return Err(CrlError::CriticalExtension);
     }
@@ -299,6 +306,8 @@ const PEM_LABEL: &str = "X509 CRL";
 const VERSION_2: u8 = 1;
 const EXTENSIONS: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
 const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
+const DELTA_INDICATOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.27");
+const ISSUING_DISTRIBUTION_POINT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,6 @@ use casemate_evidence::snp::Report;
 
 use super::compare::flag;
 use super::compare::floor;
-use super::compare::hex_of;
 use super::compare::member;
 use super::requirements::Expected;
 use super::requirements::IdBlockRequirements;
@@ -18,6 +17,7 @@ use crate::Measurement;
 use crate::Rule;
 use crate::Source;
 use crate::verdict::Findings;
+use crate::verdict::hex_of;
 
 /// D4: privilege level and policy.
 pub(super) fn check_policy(findings: &mut Findings, report: &Report, requirements: &Requirements) {
@@ -101,12 +101,17 @@ pub(super) fn check_binding(
     expected: &Expected,
     requirements: &Requirements,
 ) {
-    let only = expected.report_data.map(|data| BTreeSet::from([data]));
-    member(findings, &rules::REPORT_DATA, report.report_data(), only.as_ref(), hex_of);
+    check_report_data(findings, report, expected);
     check_host_data(findings, report, expected, requirements);
     let measurement = Measurement(*report.measurement());
     let accepted = requirements.measurements.as_ref();
     member(findings, &rules::MEASUREMENT, &measurement, accepted, |one| one.to_string());
+}
+
+/// D8, D9, D13: another session's nonce or key gives another value.
+fn check_report_data(findings: &mut Findings, report: &Report, expected: &Expected) {
+    let only = expected.report_data.map(|data| BTreeSet::from([data]));
+    member(findings, &rules::REPORT_DATA, report.report_data(), only.as_ref(), hex_of);
 }
 
 /// HOST_DATA must be the digest of the initdata that came along, and one that the owner accepts.

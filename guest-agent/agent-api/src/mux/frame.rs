@@ -260,11 +260,7 @@ impl Decoder {
             return Err(Malformed::Tag);
         }
         let stream = u32::from_le_bytes(fields.take()?);
-        // A24, A15: the length is judged before a byte of the payload is awaited.
-        let length = usize::try_from(u32::from_le_bytes(fields.take()?))
-            .ok()
-            .filter(|l| *l <= MAX_PAYLOAD)
-            .ok_or(Malformed::Length)?;
+        let length = payload_length(fields.take()?)?;
         let Some((payload, _)) = after.split_at_checked(length) else {
             return Ok(None);
         };
@@ -276,6 +272,12 @@ impl Decoder {
     fn rest(&self) -> &[u8] {
         self.buffer.get(self.start..).unwrap_or_default()
     }
+}
+
+/// A24, A15: the length is judged before a byte of the payload is awaited.
+fn payload_length(field: [u8; 4]) -> Result<usize, Malformed> {
+    let length = usize::try_from(u32::from_le_bytes(field)).ok();
+    length.filter(|length| *length <= MAX_PAYLOAD).ok_or(Malformed::Length)
 }
 
 /// Takes fixed fields off the front of a byte slice.

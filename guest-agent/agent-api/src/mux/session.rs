@@ -284,12 +284,17 @@ impl Session {
             return Err(Violation::StreamId);
         }
         self.next_id = id.checked_add(1).ok_or(Violation::StreamId)?;
-        if self.streams.len() >= MAX_STREAMS {
+        if !self.has_room() {
             self.control.push_back(Frame::Reset { stream: id });
             return Ok(Event::Nothing);
         }
         self.streams.insert(id, Stream::default());
         Ok(Event::Opened { stream: id, kind })
+    }
+
+    /// A25: a peer takes so much and no more, however many streams it opens.
+    fn has_room(&self) -> bool {
+        self.streams.len() < MAX_STREAMS
     }
 
     fn receive_data(&mut self, id: u32, bytes: &[u8]) -> Result<Event, Violation> {

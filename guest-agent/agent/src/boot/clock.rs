@@ -48,13 +48,13 @@ pub(crate) fn raise(known: u64) -> Result<(), ClockError> {
 }
 
 /// What to set a clock to that shows `now`, in seconds since 1970, when `known` has come.
-fn step(now: i64, known: u64) -> Option<i64> {
+pub(super) fn step(now: i64, known: u64) -> Option<i64> {
     let known = i64::try_from(known).ok()?;
     (now < known).then_some(known)
 }
 
 /// The later date of release and kernel.
-fn floor(banner: &[u8]) -> u64 {
+pub(super) fn floor(banner: &[u8]) -> u64 {
     kernel_date(banner).map_or(RELEASED, |built| built.max(RELEASED))
 }
 

@@ -41,10 +41,14 @@ pub(crate) fn check(source: SourceKind, initdata: &Initdata) -> Result<Launch, S
     let report = Source::open(source)
         .and_then(|open| open.own_report(&ReportData([0; ReportData::LEN])))
         .map_err(|source| SelfCheckError::Device { source })?;
-    compare(initdata, &report)?;
-    let Documents { policy, config, rules } =
-        documents::parse(initdata).map_err(|source| SelfCheckError::Documents { source })?;
+    let Documents { policy, config, rules } = judge(initdata, &report)?;
     Ok(Launch { source, initdata: initdata.as_str().to_owned(), policy, config, rules })
+}
+
+/// The documents of initdata that the report vouches for.
+pub(super) fn judge(initdata: &Initdata, report: &OwnReport) -> Result<Documents, SelfCheckError> {
+    compare(initdata, report)?;
+    documents::parse(initdata).map_err(|source| SelfCheckError::Documents { source })
 }
 
 fn compare(initdata: &Initdata, report: &OwnReport) -> Result<(), SelfCheckError> {

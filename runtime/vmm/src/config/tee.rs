@@ -32,7 +32,7 @@ impl Tee {
     /// E13: this is what the operator is told of a launch on this host. An owner does not ask the
     /// host: the verdict on a report names the root that signed it.
     #[must_use]
-    pub const fn is_confidential(&self) -> bool {
+    pub fn is_confidential(&self) -> bool {
         match self {
             Self::Snp(_) | Self::Tdx(_) => true,
             Self::Sim { .. } => false,

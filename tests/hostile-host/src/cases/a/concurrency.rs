@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Many requests at once, and two hosts.
+
+use anyhow::ensure;
+use casemate_agent_api::Code;
+use casemate_agent_api::proto;
+
+use crate::Case;
+use crate::Context;
+use crate::Defence;
+use crate::Guard;
+use crate::Level;
+use crate::Outcome;
+use crate::Verdict;
+use crate::shim::By;
+use crate::shim::EvilShim;
+use crate::shim::deadline;
+use crate::shim::requests;
+
+pub(super) const A23: Case = Case {
+    id: "A23",
+    level: Level::P,
+    attack: "64 requests at once, for containers that are being made",
+    defence: Defence::Code(Guard {
+        function: "casemate_agent::queue::Queue::run",
+        sabotage: "job.await",
+    }),
+    run: |context| Box::pin(a23(context)),
+};
+
+async fn a23(context: Context) -> Verdict {
+    let mut policy = "version = 1\n".to_owned();
+    for n in 0..32 {
+        policy += &format!(
+            "[containers.c{n}]\nimage = \"registry.example/web@{}\"\nencryption = \"optional\"\n\
+             argv = [\"/bin/c{n}\"]\ncwd = \"/\"\nuser = {{ uid = 1, gid = 1 }}\nlogs = \"none\"\n\
+             no_new_privileges = true\nseccomp = \"default\"\nsignals = [15]\nrestart = \"always\"\n",
+            requests::DIGEST
+        );
+    }
+    let shim = EvilShim::attested(&context, &policy).await?;
+    let tasks: Vec<_> = (0..64)
+        .map(|n| {
+            let client = shim.client.clone();
+            let (name, id) = (format!("c{}", n % 32), format!("id{}", n % 32));
+            tokio::spawn(async move {
+                let request = proto::CreateContainerRequest {
+                    id,
+                    name: name.clone(),
+                    image_digest: requests::DIGEST.to_owned(),
+                    argv: vec![format!("/bin/{name}")],
+                    cwd: "/".to_owned(),
+                    ..Default::default()
+                };
+                client.create_container(deadline(), &request).await.is_ok()
+            })
+        })
+        .collect();
+    let mut made = 0;
+    for task in tasks {
+        made += usize::from(task.await?);
+    }
+    ensure!(made == 32, "{made} of 32 containers were made, each asked for twice");
+    ensure!(!shim.world.has_overlapped(), "two containers were made at once");
+    ensure!(shim.world.effects().alive.len() == 32, "not 32 containers are there");
+    Ok(Outcome::pass("one change after the other; of two equal requests one is refused"))
+}
+
+pub(super) const A26: Case = Case {
+    id: "A26",
+    level: Level::P,
+    attack: "a second host that claims to be the shim",
+    defence: Defence::Policy(Guard {
+        function: "casemate_policy_monitor::guard::exec::check_listed",
+        sabotage: "Ok(())",
+    }),
+    run: |context| Box::pin(a26(context)),
+};
+
+async fn a26(context: Context) -> Verdict {
+    let shim = EvilShim::running(&context).await?;
+    let before = shim.world.effects();
+    // A port carries one host: the second one waits until the first is gone, and is nobody special.
+    shim.host.close();
+    let (_host, second) = shim.another().await?;
+    let shell = proto::ExecProcessRequest {
+        argv: vec!["/bin/sh".to_owned()],
+        ..requests::probe("e1")
+    };
+    let sh = shim.over(second.clone());
+    let call = second.exec_process(deadline(), &shell);
+    sh.deny("a shell", By::Policy, Code::PolicyExec, call).await?;
+    let network = requests::network();
+    let call = second.set_network(deadline(), &network);
+    sh.deny("the network again", By::Code, Code::RequestPhase, call).await?;
+    let twice = requests::web("c2");
+    let call = second.create_container(deadline(), &twice);
+    sh.deny("another container", By::Policy, Code::PolicyCount, call).await?;
+    if context.has_policy() {
+        ensure!(shim.world.effects() == before, "the container was touched");
+    }
+    second.state(deadline(), &requests::process("c1", "")).await?;
+    Ok(Outcome::pass("both are judged by the same state and the same policy"))
+}
