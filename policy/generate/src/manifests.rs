@@ -188,8 +188,8 @@ struct Object<'a> {
 
 impl Object<'_> {
     fn label(&self, with_file: bool) -> String {
-        let name = self.value["metadata"]["name"].as_str();
-        let name = name.or_else(|| self.value["metadata"]["generateName"].as_str()).unwrap_or("?");
+        let text = |way: &str| self.value.pointer(way).and_then(Value::as_str);
+        let name = text("/metadata/name").or_else(|| text("/metadata/generateName")).unwrap_or("?");
         let file = if with_file { format!("{}: ", self.file) } else { String::new() };
         format!("{file}{} {name}", self.kind)
     }

@@ -46,10 +46,7 @@ pub(crate) fn check(source: SourceKind, initdata: &Initdata) -> Result<Launch, S
 }
 
 /// The documents of initdata that the report vouches for.
-pub(super) fn judge(
-    initdata: &Initdata,
-    report: &OwnReport,
-) -> Result<Documents, SelfCheckError> {
+pub(super) fn judge(initdata: &Initdata, report: &OwnReport) -> Result<Documents, SelfCheckError> {
     compare(initdata, report)?;
     documents::parse(initdata).map_err(|source| SelfCheckError::Documents { source })
 }

@@ -42,7 +42,7 @@ async fn forge(context: Context) -> Verdict {
     let owner = OwnerKey::generate()?;
     // What the host says in its requests stays one line of words in a record of its own.
     let hostile = "c1\n{\"call\":\"Start\",\"verdict\":\"allowed\"}\u{1b}[2J\u{202e}";
-    let mut log = Log::new(Some(owner.public_key()))?;
+    let mut log = Log::sealed(owner.public_key())?;
     log.append(&Record::new("CreateContainer", Answer::Denied, 1).with_name("id", hostile))?;
     log.append(&Record::new("Start", Answer::Allowed, 2))?;
     let (right, head) = (file(&log), log.head());
@@ -51,10 +51,13 @@ async fn forge(context: Context) -> Verdict {
     ensure!(checked.entries.len() == 2, "{} records instead of two", checked.entries.len());
     let record = checked.entries[0].record.as_ref().context("a record that does not open")?;
     let control = |text: &str| text.chars().any(|c| c.is_control() || c == '\u{202e}');
-    ensure!(record.names.iter().all(|(_, value)| !control(value.as_str())), "a record of two lines");
+    ensure!(
+        record.names.iter().all(|(_, value)| !control(value.as_str())),
+        "a record of two lines"
+    );
 
     // Lines of others among them: words of a container's output, a frame again, one of another log.
-    let mut other = Log::new(Some(owner.public_key()))?;
+    let mut other = Log::sealed(owner.public_key())?;
     other.append(&Record::new("Start", Answer::Allowed, 3))?;
     let of_other = file(&other);
     let lines: Vec<&str> = right.lines().collect();
@@ -68,12 +71,13 @@ async fn forge(context: Context) -> Verdict {
         ("half a line", right[..right.len() - 5].to_owned()),
     ];
     for (what, text) in &attacks {
-        let findings = check(text.as_bytes(), Some(&owner), &[head]).map(|checked| checked.findings);
+        let findings =
+            check(text.as_bytes(), Some(&owner), &[head]).map(|checked| checked.findings);
         ensure!(findings.is_ok_and(|findings| !findings.is_empty()), "{what}: nothing is found");
     }
     // A whole log, right in itself: anybody can seal to a public key. The head that the guest had
     // attested is another.
-    let mut forged = Log::new(Some(owner.public_key()))?;
+    let mut forged = Log::sealed(owner.public_key())?;
     forged.append(&Record::new("CreateContainer", Answer::Allowed, 1).with_name("id", "c1"))?;
     forged.append(&Record::new("Start", Answer::Allowed, 2))?;
     let checked = check(file(&forged).as_bytes(), Some(&owner), &[head])?;

@@ -13,8 +13,6 @@ use casemate_agent_api::mux;
 use casemate_agent_api::mux::Role;
 use casemate_agent_api::proto;
 use casemate_agent_api::rpc::ApiServer;
-use casemate_agent_api::rpc::Call;
-use casemate_agent_api::rpc::Witness;
 use casemate_agent_api::service::Agent;
 use casemate_sandbox::Id;
 use casemate_shim::config::Config;
@@ -127,18 +125,11 @@ fn harmless(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An evil guest keeps no log.
-struct Nobody;
-
-impl Witness for Nobody {
-    fn witness(&self, _: Call) {}
-}
-
 async fn lie_to_shim() -> Verdict {
     let (host, port) = UnixStream::pair()?;
     let (_, mut incoming, driver) = mux::connect(port, Role::Guest);
     tokio::spawn(driver);
-    let mut server = ApiServer::start(Arc::new(Evil), Arc::new(Nobody)).await?;
+    let mut server = ApiServer::start(Arc::new(Evil)).await?;
     tokio::spawn(async move {
         while let Some((_, stream)) = incoming.accept().await {
             server.serve(stream).await;
@@ -220,14 +211,11 @@ async fn take_tee_away() -> Verdict {
             console: None,
         })
     };
-    let is_on = |path: &str| fs::read_to_string(path).is_ok_and(|on| matches!(on.trim(), "Y" | "1"));
+    let is_on =
+        |path: &str| fs::read_to_string(path).is_ok_and(|on| matches!(on.trim(), "Y" | "1"));
     let mut missing = Vec::new();
     for (name, tee, has_it) in [
-        (
-            "snp",
-            Tee::Snp(SnpOptions::default()),
-            is_on("/sys/module/kvm_amd/parameters/sev_snp"),
-        ),
+        ("snp", Tee::Snp(SnpOptions::default()), is_on("/sys/module/kvm_amd/parameters/sev_snp")),
         ("tdx", Tee::Tdx(TdxOptions::default()), is_on("/sys/module/kvm_intel/parameters/tdx")),
         ("sim", Tee::Sim { socket: folder.path().join("no-socket") }, false),
     ] {
