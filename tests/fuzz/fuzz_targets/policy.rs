@@ -14,7 +14,8 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(again.digest(), policy.digest());
     }
     if let Ok(config) = GuestConfig::parse(bytes) {
-        let again = GuestConfig::parse(config.to_toml().as_bytes()).expect("what is written is read");
+        let again =
+            GuestConfig::parse(config.to_toml().as_bytes()).expect("what is written is read");
         assert_eq!(again, config);
     }
 });
