@@ -168,7 +168,12 @@ impl Layout {
         // A tmpfs without a page could not even hold its root.
         let bytes = bytes.max(LEAST_VOLUME);
         let directory = self.volumes.directory(name)?;
-        mount_tmpfs(&directory, &format!("mode=0777,size={bytes}"))
+        mount_tmpfs(&directory, &format!("mode=0777,size={bytes}")).inspect_err(|_| {
+            // The next container must not find a volume without its limit.
+            if let Err(error) = fs::remove_dir(&directory) {
+                tracing::error!(%error, volume = name, "a volume without its limit is left");
+            }
+        })
     }
 
     /// The end of what a container has written to its termination log; empty if it has none.

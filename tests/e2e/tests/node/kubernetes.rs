@@ -66,6 +66,10 @@ pub(crate) async fn what_kubelet_does_for_a_pod(stage: &mut Stage) -> anyhow::Re
     // The volume outlives the container: the second try succeeds.
     let id = running.containers.get("flaky").context("no id")?.clone();
     ensure!(stage.node.wait_for_exit(&id, limit).await? == 3, "flaky ended otherwise");
+    // The last words are in kubelet's file when it hears of the end.
+    let folder = stage.node.root().join("kubelet/pods").join(&uid).join("containers/flaky");
+    let message = fs::read_to_string(folder.join("00000000")).context("the termination log")?;
+    ensure!(message == "no luck\n", "the termination message is {message:?}");
     ensure!(stage.node.restart_if_due(&mut running, &pod, "flaky").await?, "not restarted");
     stage.node.wait_for_output(&running, "flaky", limit, |t| t == "again\n").await?;
     ensure!(stage.node.log_of(&running, "flaky", 0)? == "not yet\n", "the first log is gone");
