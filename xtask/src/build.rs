@@ -53,6 +53,17 @@ pub(crate) fn verify_cost(steps: &Steps) -> anyhow::Result<()> {
     })
 }
 
+/// Measures what a decision costs; optimised, as the guest's agent is.
+pub(crate) fn decision_cost(steps: &Steps) -> anyhow::Result<()> {
+    steps.step("build the examples monitor_cost and decision_cost for release", || {
+        let mut build = cargo();
+        build.args(["build", "--locked", "--release", "-p", "casemate-policy-monitor"]);
+        build.args(["-p", "casemate-rego-engine", "--features", "casemate-rego-engine/rego"]);
+        build.args(["--example", "monitor_cost", "--example", "decision_cost"]);
+        show(build)
+    })
+}
+
 /// The static guest programs and both guest images.
 pub(crate) fn guest_images(steps: &Steps) -> anyhow::Result<()> {
     steps.step("build the guest's programs (static)", || {

@@ -41,6 +41,7 @@ mod problem;
 mod resource;
 mod secret;
 
+pub use casemate_audit::BootId;
 pub use casemate_audit::Head as AuditHead;
 
 pub use binding::BindingError;

@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn runtime_data_has_a_head_or_the_ecosystems_shape() {
-        let head = format!("7:{}", "ab".repeat(32));
+        let head = format!("{}:7:{}", "cd".repeat(16), "ab".repeat(32));
         let key = serde_json::to_string(example_key().public_key()).unwrap();
         let plain = format!(r#"{{"nonce":"A","tee-pubkey":{key}}}"#);
         let with = format!(r#"{{"nonce":"A","tee-pubkey":{key},"audit-head":"{head}"}}"#);
@@ -344,7 +344,7 @@ mod tests {
             let data: RuntimeData = serde_json::from_str(text).unwrap();
             assert_eq!(&serde_json::to_string(&data).unwrap(), text);
         }
-        let bad = with.replace("7:", "7");
+        let bad = with.replace(":7:", ":7");
         assert!(serde_json::from_str::<RuntimeData>(&bad).is_err());
     }
 

@@ -8,7 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
-#[allow(dead_code, reason = "the double serves other tests too")]
+#[expect(dead_code, reason = "the double serves other tests too")]
 mod fake;
 
 use std::sync::Arc;
@@ -187,7 +187,7 @@ async fn allowed_requests_are_recorded() {
     let record =
         bench.adds(async |b| b.client.create_container(context(), &web()).await.unwrap()).await;
     assert_eq!(told(&record), ("CreateContainer", Verdict::Allowed, None, None));
-    let digest = ("image_digest", &DIGEST[..]);
+    let digest = ("image_digest", DIGEST);
     assert_eq!(names(&record), [("id", "c1"), ("name", "web"), digest]);
     let record =
         bench.adds(async |b| b.client.start(context(), &process("c1")).await.unwrap()).await;

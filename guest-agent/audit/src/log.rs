@@ -30,7 +30,6 @@ use crate::record::RecordError;
 /// makes the log forget its oldest frames, as if the host had fetched and dropped them; the chain and
 /// its head keep their place.
 pub struct Log {
-    boot: BootId,
     boot_frame: Vec<u8>,
     /// Seals records; without an owner's key they are hashed.
     seal: Option<hpke::Context>,
@@ -70,8 +69,8 @@ impl Log {
 
     fn begin(boot: BootId, sealing: Option<Sealing>, seal: Option<hpke::Context>) -> Self {
         let boot_frame = BootFrame { boot, sealing }.to_bytes();
-        let head = Head { sequence: 0, hash: hash(&boot_frame) };
-        Self { boot, boot_frame, seal, head, kept: VecDeque::new(), kept_bytes: 0 }
+        let head = Head { boot, sequence: 0, hash: hash(&boot_frame) };
+        Self { boot_frame, seal, head, kept: VecDeque::new(), kept_bytes: 0 }
     }
 
     /// Adds a record and returns its sequence number.
@@ -80,21 +79,21 @@ impl Log {
     ///
     /// [`LogError`] when the record breaks a rule of its type; the log is as before then.
     pub fn append(&mut self, record: &Record) -> Result<u64, LogError> {
-        let Head { sequence, hash: previous } = self.head;
+        let Head { boot, sequence, hash: previous } = self.head;
         let next = sequence.checked_add(1).ok_or(LogError::Full)?;
         let json = record.to_json().map_err(|source| LogError::Record { source })?;
         let body = match &self.seal {
             Some(seal) => {
-                let aad = RecordFrame::aad(self.boot, sequence, &previous);
+                let aad = RecordFrame::aad(boot, sequence, &previous);
                 seal.seal(sequence, &aad, json).map_err(|_| LogError::Seal)?
             }
             None => digest::digest(&digest::SHA256, &json).as_ref().to_vec(),
         };
-        let frame = RecordFrame { boot: self.boot, sequence, previous, body }.to_bytes();
+        let frame = RecordFrame { boot, sequence, previous, body }.to_bytes();
         if frame.len() > MAX_FRAME_BYTES {
             return Err(LogError::TooLong);
         }
-        self.head = Head { sequence: next, hash: hash(&frame) };
+        self.head = Head { boot, sequence: next, hash: hash(&frame) };
         self.keep(frame);
         Ok(sequence)
     }
@@ -142,10 +141,7 @@ impl Log {
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log")
-            .field("boot", &self.boot)
-            .field("head", &self.head)
-            .finish_non_exhaustive()
+        f.debug_struct("Log").field("head", &self.head).finish_non_exhaustive()
     }
 }
 
@@ -239,7 +235,7 @@ mod tests {
     fn two_boots_share_nothing() {
         let owner = OwnerKey::generate().unwrap();
         let mut logs = [(); 2].map(|()| Log::sealed(owner.public_key()).unwrap());
-        assert_ne!(logs[0].boot, logs[1].boot);
+        assert_ne!(logs[0].head().boot, logs[1].head().boot);
         assert_ne!(logs[0].head(), logs[1].head());
         let sealed = logs.each_mut().map(|log| {
             log.append(&Record::new("Hello", Verdict::Allowed, 0)).unwrap();

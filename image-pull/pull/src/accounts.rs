@@ -136,7 +136,8 @@ impl Puller {
         for (index, (((descriptor, kind), diff_id), key)) in
             layers.enumerate().collect::<Vec<_>>().into_iter().rev()
         {
-            if image.config.steps.get(index).is_some_and(|step| build_step::leaves_etc_alone(step)) {
+            if image.config.steps.get(index).is_some_and(|step| build_step::leaves_etc_alone(step))
+            {
                 continue;
             }
             let search = Search {

@@ -190,7 +190,9 @@ impl Builder<'_> {
         if let Some(volume) = volumes.find(|volume| !covered(&mounts, volume)) {
             return Err(GenerateError::refused(
                 self.at("image"),
-                format!("the image declares the VOLUME {volume}, for which the host would make a directory"),
+                format!(
+                    "the image declares the VOLUME {volume}, for which the host would make a directory"
+                ),
                 "mount an emptyDir volume at that path",
             ));
         }
@@ -262,7 +264,8 @@ impl Builder<'_> {
     /// Probes, then hooks, then the pod's own list; each command once.
     fn exec(&self) -> Result<Vec<Exec>, GenerateError> {
         let plain = Environment::of_probes(&self.spec.env);
-        let lookup = |name: &str| plain.get(name).map_or(Lookup::Unknown, |text| Lookup::Known(text));
+        let lookup =
+            |name: &str| plain.get(name).map_or(Lookup::Unknown, |text| Lookup::Known(text));
         let mut list = Vec::new();
         for handler in &self.spec.handlers {
             let argv = match handler.purpose {

@@ -121,9 +121,14 @@ mod tests {
 
     #[test]
     fn keys_are_kubernetes() {
-        for (key, fits) in
-            [("app.conf", true), ("A_b-c", true), ("..x", false), (".", false), ("a/b", false), ("", false)]
-        {
+        for (key, fits) in [
+            ("app.conf", true),
+            ("A_b-c", true),
+            ("..x", false),
+            (".", false),
+            ("a/b", false),
+            ("", false),
+        ] {
             assert_eq!(is_key(key), fits, "{key}");
         }
     }

@@ -30,11 +30,7 @@ pub(crate) enum Step {
 ///
 /// The text keeps its comments, order and quotes where its objects are written as indented blocks;
 /// otherwise it is written anew. Either way the result is read again and compared with what is meant.
-pub(crate) fn apply(
-    text: &str,
-    document: &Value,
-    edits: &[Edit],
-) -> Result<String, GenerateError> {
+pub(crate) fn apply(text: &str, document: &Value, edits: &[Edit]) -> Result<String, GenerateError> {
     let mut meant = document.clone();
     for edit in edits {
         set(&mut meant, edit)?;
@@ -44,8 +40,12 @@ pub(crate) fn apply(
     {
         return Ok(edited);
     }
-    let written = serde_saphyr::to_string(&meant)
+    let mut written = serde_saphyr::to_string(&meant)
         .map_err(|_| GenerateError::Write { message: "it has no form as YAML" })?;
+    // Another document may follow.
+    if !written.ends_with('\n') {
+        written.push('\n');
+    }
     if yaml::parse(&written, 0)? == meant {
         return Ok(written);
     }
@@ -91,7 +91,14 @@ fn edit_lines(lines: &mut Vec<String>, edit: &Edit) -> Option<()> {
         block = match step {
             Step::Key(key) => {
                 let at = match block.find(lines, key) {
-                    Some(at) => open_empty(lines, at),
+                    Some(at) => {
+                        let rest = edit.path.get(depth.saturating_add(1)..).unwrap_or_default();
+                        if insert_inline(lines, at, rest, edit) {
+                            restore(lines, &dashes)?;
+                            return Some(());
+                        }
+                        open_empty(lines, at)
+                    }
                     None => {
                         lines.insert(block.start, format!("{:1$}{key}:", "", block.indent));
                         block.start
@@ -118,10 +125,44 @@ fn edit_lines(lines: &mut Vec<String>, edit: &Edit) -> Option<()> {
     }
     let line = format!("{:1$}{key}: {value}", "", block.indent, key = edit.key, value = edit.value);
     lines.insert(block.start, line);
+    restore(lines, &dashes)
+}
+
+/// Puts the dashes of lists back, each at its line and column.
+fn restore(lines: &mut [String], dashes: &[(usize, usize)]) -> Option<()> {
     for (at, indent) in dashes {
-        lines.get_mut(at)?.replace_range(indent..indent.saturating_add(1), "-");
+        lines.get_mut(*at)?.replace_range(*indent..indent.saturating_add(1), "-");
     }
     Some(())
+}
+
+/// Puts the field in front of the others where the object in line `at` is written `{in: braces}`, with
+/// the objects of `rest` around it. If one of these stands behind others, the result does not read back
+/// and everything is written anew.
+fn insert_inline(lines: &mut [String], at: usize, mut rest: &[Step], edit: &Edit) -> bool {
+    let Some(line) = lines.get_mut(at) else { return false };
+    let Some((before, content)) = line.split_once(':') else { return false };
+    let Some(mut inner) = content.trim_start().strip_prefix('{') else { return false };
+    let mut head = format!("{before}: {{");
+    // Objects that stand in front, such as those of the edit before.
+    while let [Step::Key(key), deeper @ ..] = rest
+        && let Some(inside) = inner.strip_prefix(key).and_then(|i| i.strip_prefix(": {"))
+    {
+        head.push_str(&format!("{key}: {{"));
+        (inner, rest) = (inside, deeper);
+    }
+    if inner.trim_start().starts_with('}') {
+        return false;
+    }
+    let mut value = edit.value.clone();
+    let mut key = edit.key.as_str();
+    for step in rest.iter().rev() {
+        let Step::Key(outer) = step else { return false };
+        value = serde_json::json!({ key: value });
+        key = outer;
+    }
+    *line = format!("{head}{key}: {value}, {inner}");
+    true
 }
 
 /// Makes `key: {}` and `key: null` in line `at` a key with room below it.
@@ -268,6 +309,22 @@ mod tests {
             "metadata:\n  annotations: {}\nspec: null\n",
             "metadata:\n  annotations:\n    io.x/y: \"a: b\"\nspec:\n  flag: false\n",
         );
+    }
+
+    #[test]
+    fn fields_in_braces_stay_in_their_line() {
+        check(
+            "metadata: {name: x} # why\nspec: {a: 1}\n",
+            "metadata: {annotations: {\"io.x/y\":\"a: b\"}, name: x} # why\nspec: {flag: false, a: 1}\n",
+        );
+        // What is there already is replaced, and so everything is written anew.
+        let text = "metadata: {annotations: {a: b}, name: x}\nspec: {flag: true}\n";
+        let document = parse_yaml(text).unwrap();
+        let out = apply(text, &document, &edits()).unwrap();
+        let found = parse_yaml(&out).unwrap();
+        assert_eq!(found["metadata"]["annotations"]["a"], "b");
+        assert_eq!(found["spec"]["flag"], false);
+        assert!(out.ends_with('\n'));
     }
 
     #[test]

@@ -215,9 +215,8 @@ fn field_value(pod: &PodSpec, field: &str, path: &str) -> Result<Value, Generate
 /// Whether kubelet may set a variable of this name for a service; without service links, for the API
 /// server alone.
 fn is_service_name(name: &str, service_links: bool) -> bool {
-    let of_service = name.contains("_SERVICE_HOST")
-        || name.contains("_SERVICE_PORT")
-        || name.contains("_PORT");
+    let of_service =
+        name.contains("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.contains("_PORT");
     of_service && (service_links || name.starts_with("KUBERNETES_"))
 }
 

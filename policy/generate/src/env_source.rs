@@ -187,7 +187,8 @@ impl ResourceField {
             GenerateError::invalid(place(field), Invalid::Unknown { value: value.to_owned() })
         };
         // The variable is of the container whose path begins the variable's.
-        let own = |path: &str| pod.containers.iter().find(|c| path.starts_with(&format!("{}.", c.path)));
+        let own =
+            |path: &str| pod.containers.iter().find(|c| path.starts_with(&format!("{}.", c.path)));
         let container = match self.container.as_deref().filter(|name| !name.is_empty()) {
             None => own(path),
             Some(name) => pod.containers.iter().find(|c| c.name == name),

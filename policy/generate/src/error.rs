@@ -141,7 +141,9 @@ pub enum YamlProblem {
     #[error("a second document begins where one was expected")]
     SecondDocument,
     /// Not well-formed.
-    #[error("the text is no well-formed YAML (look for wrong indentation, an open quote or bracket)")]
+    #[error(
+        "the text is no well-formed YAML (look for wrong indentation, an open quote or bracket)"
+    )]
     Syntax,
     /// Nested or repeated beyond all measure.
     #[error("the YAML is nested too deep or repeats itself too often")]
@@ -269,7 +271,9 @@ pub enum Invalid {
     #[error("is no file mode written in octal, such as \"0400\"")]
     Mode,
     /// The kernel setting does not belong to the pod.
-    #[error("{name:?} is no kernel setting of a pod's own (kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*, net.*)")]
+    #[error(
+        "{name:?} is no kernel setting of a pod's own (kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*, net.*)"
+    )]
     Sysctl {
         /// The name.
         name: String,

@@ -220,13 +220,15 @@ fn annotations(
         template.chain(keys.iter().map(|key| Step::Key(key))).collect()
     };
     let text = |text: &str| Value::String(text.to_owned());
-    let mut edits: Vec<Edit> = [
-        (HANDLER_ANNOTATION, text(pod.class())),
-        (INITDATA_ANNOTATION, text(&annotation)),
-    ]
-    .into_iter()
-    .map(|(key, value)| Edit { path: path(&["metadata", "annotations"]), key: key.to_owned(), value })
-    .collect();
+    let mut edits: Vec<Edit> =
+        [(HANDLER_ANNOTATION, text(pod.class())), (INITDATA_ANNOTATION, text(&annotation))]
+            .into_iter()
+            .map(|(key, value)| Edit {
+                path: path(&["metadata", "annotations"]),
+                key: key.to_owned(),
+                value,
+            })
+            .collect();
     let mut added = |key: &str, value: Value, why: &str| {
         let text = format!("set to {value}: {why}");
         warnings.push(Warning::new(format!("{}.{key}", pod.path), text));

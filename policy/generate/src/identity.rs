@@ -71,7 +71,8 @@ impl Identity {
         let known = naming.name.or(naming.prefix).unwrap_or_default();
         // A name that the API server makes of `prefix`, which is `known` and so many characters more.
         let generated = |prefix: &Text, more: usize| {
-            let made = if naming.name.is_some() { more } else { more.saturating_add(RANDOM_LENGTH) };
+            let made =
+                if naming.name.is_some() { more } else { more.saturating_add(RANDOM_LENGTH) };
             generated(prefix, known, known.len().saturating_add(made))
         };
         let mut labels = Vec::new();

@@ -188,8 +188,8 @@ struct Object<'a> {
 
 impl Object<'_> {
     fn label(&self, with_file: bool) -> String {
-        let name = self.value["metadata"]["name"].as_str();
-        let name = name.or_else(|| self.value["metadata"]["generateName"].as_str()).unwrap_or("?");
+        let text = |way: &str| self.value.pointer(way).and_then(Value::as_str);
+        let name = text("/metadata/name").or_else(|| text("/metadata/generateName")).unwrap_or("?");
         let file = if with_file { format!("{}: ", self.file) } else { String::new() };
         format!("{file}{} {name}", self.kind)
     }
@@ -330,9 +330,8 @@ fn runs_pods(value: &Value) -> bool {
 /// An option that names nothing is a typing error.
 fn check_options(workloads: &[Workload], options: &Options) -> Result<(), GenerateError> {
     let pods = || workloads.iter().map(|workload| &workload.pod);
-    let unused = |option, name: &str| {
-        Err(GenerateError::UnusedOption { option, name: name.to_owned() })
-    };
+    let unused =
+        |option, name: &str| Err(GenerateError::UnusedOption { option, name: name.to_owned() });
     let mut volumes = options.untrusted_volumes.iter();
     if let Some(name) = volumes.find(|name| !pods().any(|pod| pod.volumes.contains_key(*name))) {
         return unused("--untrusted-volume", name);

@@ -63,7 +63,11 @@ mod tests {
             key: key.to_owned(),
         };
         let options = Options {
-            signatures: vec![rule("", "any"), rule("reg.example/team", "team"), rule("reg.example", "reg")],
+            signatures: vec![
+                rule("", "any"),
+                rule("reg.example/team", "team"),
+                rule("reg.example", "reg"),
+            ],
             ..Options::default()
         };
         let key = |image: &str| options.signature(&image.parse().unwrap());

@@ -114,7 +114,9 @@ impl<'a> Reader<'a> {
         }
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let texts: Option<_> = self.list(key)?.iter().map(text).collect();
-        texts.map(Some).ok_or_else(|| wrong_type(&self.at(key), "a list of texts (put them in quotes)"))
+        texts
+            .map(Some)
+            .ok_or_else(|| wrong_type(&self.at(key), "a list of texts (put them in quotes)"))
     }
 
     pub(crate) fn text_map(
@@ -124,10 +126,9 @@ impl<'a> Reader<'a> {
         let Some(value) = self.take(key) else { return Ok(BTreeMap::new()) };
         let text =
             |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
-        value
-            .as_object()
-            .and_then(|map| map.iter().map(text).collect())
-            .ok_or_else(|| wrong_type(&self.at(key), "a map from text to text (put them in quotes)"))
+        value.as_object().and_then(|map| map.iter().map(text).collect()).ok_or_else(|| {
+            wrong_type(&self.at(key), "a map from text to text (put them in quotes)")
+        })
     }
 
     pub(crate) fn object(&mut self, key: &str) -> Result<Option<Self>, GenerateError> {
@@ -291,9 +292,13 @@ mod tests {
         ] {
             assert!(resembles(found, known), "{found} {known}");
         }
-        for (found, known) in
-            [("ports", "probes"), ("tty", "tt"), ("env", "envFrom"), ("hostUsers", "hostIPC"), ("", "args")]
-        {
+        for (found, known) in [
+            ("ports", "probes"),
+            ("tty", "tt"),
+            ("env", "envFrom"),
+            ("hostUsers", "hostIPC"),
+            ("", "args"),
+        ] {
             assert!(!resembles(found, known), "{found} {known}");
         }
     }

@@ -42,7 +42,9 @@ impl ContainerResources {
         for (name, amount) in &limits {
             let text = match name.as_str() {
                 "cpu" | "memory" => continue,
-                name if name.contains('/') => "the device is not given: none of the host's is trusted",
+                name if name.contains('/') => {
+                    "the device is not given: none of the host's is trusted"
+                }
                 _ => "not enforced in the guest",
             };
             if *amount > Quantity::default() {
@@ -76,9 +78,7 @@ impl ContainerResources {
     }
 }
 
-fn read_amounts(
-    reader: Option<Reader<'_>>,
-) -> Result<BTreeMap<String, Quantity>, GenerateError> {
+fn read_amounts(reader: Option<Reader<'_>>) -> Result<BTreeMap<String, Quantity>, GenerateError> {
     let Some(mut reader) = reader else { return Ok(BTreeMap::new()) };
     let names: Vec<&str> = reader.remaining().collect();
     let mut amounts = BTreeMap::new();

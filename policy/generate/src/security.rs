@@ -83,7 +83,8 @@ impl ContainerSecurity {
         )?;
         let proc_mount = match reader.choice("procMount", &["Default", "Unmasked"])? {
             Some("Unmasked") => {
-                let text = "the container sees and changes paths of /proc that are hidden elsewhere";
+                let text =
+                    "the container sees and changes paths of /proc that are hidden elsewhere";
                 warnings.push(Warning::new(reader.at("procMount"), text));
                 ProcMount::Unmasked
             }
@@ -158,10 +159,7 @@ struct Changes {
 }
 
 impl Changes {
-    fn read(
-        mut reader: Reader<'_>,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<Self, GenerateError> {
+    fn read(mut reader: Reader<'_>, warnings: &mut Vec<Warning>) -> Result<Self, GenerateError> {
         let add = reader.texts("add")?.unwrap_or_default();
         if add.iter().any(|name| name.eq_ignore_ascii_case("ALL")) {
             return Err(GenerateError::refused(

@@ -48,26 +48,25 @@ pub(crate) fn mount(containers: &mut [ContainerSpec], volumes: &mut Volumes, pat
 /// The same in the YAML: `spec` is the pod's, at `way`.
 pub(crate) fn edits(spec: &Value, way: &[Step]) -> Vec<Edit> {
     let set = |path: Vec<Step>, key: &str, value: Value| Edit { path, key: key.to_owned(), value };
-    let longer = |list: &Value, entry: Value| {
-        let old = list.as_array().into_iter().flatten().cloned();
-        Value::Array(old.chain([entry]).collect())
+    let entries = |object: &Value, key: &str| -> Vec<Value> {
+        object.get(key).and_then(Value::as_array).cloned().unwrap_or_default()
     };
-    let mut edits =
-        vec![set(way.to_vec(), "automountServiceAccountToken", Value::Bool(false))];
-    let named = |volume: &Value| volume["name"] == VOLUME;
-    if !spec["volumes"].as_array().into_iter().flatten().any(named) {
-        edits.push(set(way.to_vec(), "volumes", longer(&spec["volumes"], volume())));
+    let text = |object: &Value, key: &str| {
+        object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let mut edits = vec![set(way.to_vec(), "automountServiceAccountToken", Value::Bool(false))];
+    let mut volumes = entries(spec, "volumes");
+    if volumes.iter().all(|volume| text(volume, "name") != VOLUME) {
+        volumes.push(volume());
+        edits.push(set(way.to_vec(), "volumes", Value::Array(volumes)));
     }
     for list in ["initContainers", "containers"] {
-        for (index, container) in spec[list].as_array().into_iter().flatten().enumerate() {
-            let mounts = &container["volumeMounts"];
-            let covers = |mount: &Value| {
-                mount["mountPath"].as_str().is_some_and(|path| clean_path(path) == PLACE)
-            };
-            if !mounts.as_array().into_iter().flatten().any(covers) {
+        for (index, container) in entries(spec, list).iter().enumerate() {
+            let mut mounts = entries(container, "volumeMounts");
+            if mounts.iter().all(|mount| clean_path(&text(mount, "mountPath")) != PLACE) {
+                mounts.push(json!({"mountPath": PLACE, "name": VOLUME, "readOnly": true}));
                 let path = way.iter().copied().chain([Step::Key(list), Step::Entry(index)]);
-                let entry = json!({"mountPath": PLACE, "name": VOLUME, "readOnly": true});
-                edits.push(set(path.collect(), "volumeMounts", longer(mounts, entry)));
+                edits.push(set(path.collect(), "volumeMounts", Value::Array(mounts)));
             }
         }
     }

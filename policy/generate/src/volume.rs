@@ -35,10 +35,7 @@ pub(crate) enum Content {
 
 pub(crate) type Volumes = BTreeMap<String, PodVolume>;
 
-pub(crate) fn read(
-    spec: &mut Reader<'_>,
-    context: &Context<'_>,
-) -> Result<Volumes, GenerateError> {
+pub(crate) fn read(spec: &mut Reader<'_>, context: &Context<'_>) -> Result<Volumes, GenerateError> {
     let mut volumes = Volumes::new();
     for mut reader in spec.objects("volumes")? {
         let name = reader.required_text("name")?.to_owned();
@@ -278,7 +275,10 @@ impl Sources<'_, '_> {
         }
         if found.bytes > Volume::MAX_BYTES || found.files.len() > Volume::MAX_FILES {
             return Content::Refused {
-                reason: format!("the volume has more than {} bytes or too many files", Volume::MAX_BYTES),
+                reason: format!(
+                    "the volume has more than {} bytes or too many files",
+                    Volume::MAX_BYTES
+                ),
                 advice: "put the files into the image".to_owned(),
             };
         }

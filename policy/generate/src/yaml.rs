@@ -82,7 +82,8 @@ fn head_length(chunk: &str) -> usize {
 
 /// A line `---`, which stands at the left margin and nowhere inside a document.
 fn is_marker(line: &str) -> bool {
-    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+    line.strip_prefix("---")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
 /// Whether a line holds more than blanks, a comment, a directive or an end mark.

@@ -158,9 +158,10 @@ fn check(name: &str) {
 /// The lines of the input that the output has no more, in order.
 fn lost(name: &str) -> Vec<String> {
     let yaml = fs::read_to_string(folder().join(format!("{name}.yaml"))).unwrap();
-    let out = run(&yaml, fs::read_to_string(folder().join(format!("{name}.refs.yaml"))).ok().as_deref())
-        .unwrap()
-        .yaml();
+    let out =
+        run(&yaml, fs::read_to_string(folder().join(format!("{name}.refs.yaml"))).ok().as_deref())
+            .unwrap()
+            .yaml();
     let mut rest = out.lines();
     let mut lost = Vec::new();
     for line in yaml.lines() {
@@ -204,6 +205,14 @@ fn a_stateful_set() {
 #[test]
 fn a_daemon_set() {
     check("daemonset");
+}
+
+#[test]
+fn objects_in_braces() {
+    check("braces");
+    let lost = lost("braces");
+    // The document that is one line, and the line that got the annotations.
+    assert_eq!(lost.len(), 2, "{lost:?}");
 }
 
 #[test]

@@ -41,7 +41,8 @@ fn run_with(yaml: &str, config: &ImageConfig) -> Result<Generated, GenerateError
         config: config.clone(),
         users: None,
     };
-    let images: BTreeMap<_, _> = manifests.images().into_iter().map(|name| (name, image())).collect();
+    let images: BTreeMap<_, _> =
+        manifests.images().into_iter().map(|name| (name, image())).collect();
     let broker = Broker {
         url: "https://broker.example".to_owned(),
         ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
@@ -86,7 +87,10 @@ fn what_gives_the_host_a_hand_in_the_pod() {
     in_spec("resourceClaims: [{name: gpu}]", "spec.resourceClaims");
     in_spec("setHostnameAsFQDN: true", "spec.setHostnameAsFQDN");
     in_spec("os: {name: windows}", "spec.os.name");
-    in_spec("volumes: [{name: v, emptyDir: {medium: HugePages}}]", "spec.volumes[0].emptyDir.medium");
+    in_spec(
+        "volumes: [{name: v, emptyDir: {medium: HugePages}}]",
+        "spec.volumes[0].emptyDir.medium",
+    );
 
     in_container("ports: [{hostPort: 80}]", "ports[0].hostPort");
     in_container("securityContext: {privileged: true}", "securityContext.privileged");
@@ -372,7 +376,8 @@ fn errors_name_the_object_among_several() {
     let list = format!("{{apiVersion: v1, kind: List, items: [{}, {bad}]}}", pod("", ""));
     let error = run(&list).unwrap_err();
     assert_eq!(error.to_string(), "Pod bad: items[1].spec.containers[0].tty: is not true or false");
-    let two = [Manifest { name: "a.yaml", text: &pod("", "") }, Manifest { name: "b.yaml", text: &bad }];
+    let two =
+        [Manifest { name: "a.yaml", text: &pod("", "") }, Manifest { name: "b.yaml", text: &bad }];
     let error = Manifests::read(&two, &Options::default()).unwrap_err();
     assert!(error.to_string().starts_with("b.yaml: Pod bad: spec."), "{error}");
     let broken = [two[0], Manifest { name: "c.yaml", text: "a: 1\n---\nb: [\n" }];
@@ -395,7 +400,8 @@ fn secrets_are_pointed_to_the_broker() {
         let annotation = format!("{{name: p, annotations: {{io.casemate.secrets: '{list}'}}}}");
         run(&pod("", "").replace("{name: p}", &annotation))
     };
-    let good = "{\"c\": [{\"resource\": \"kbs:///a/b/c\", \"path\": \"/run/x\", \"mode\": \"0440\"}]}";
+    let good =
+        "{\"c\": [{\"resource\": \"kbs:///a/b/c\", \"path\": \"/run/x\", \"mode\": \"0440\"}]}";
     let generated = annotated(good).unwrap();
     let secrets = &generated.workloads[0].policy.containers["c"].secrets;
     assert_eq!((secrets[0].path.as_str(), secrets[0].mode), ("/run/x", 0o440));
@@ -428,7 +434,9 @@ fn config_maps_that_are_not_what_the_pod_says() {
     let mount = "volumeMounts: [{name: v, mountPath: /v}]";
     let volume = |more: &str| format!("volumes: [{{name: v, configMap: {{name: m, {more}}}}}],");
     assert_eq!(with(&volume(""), mount), Ok(()));
-    assert!(with(&volume("items: [{key: b, path: b}]"), mount).unwrap_err().contains("items[0].key"));
+    assert!(
+        with(&volume("items: [{key: b, path: b}]"), mount).unwrap_err().contains("items[0].key")
+    );
     for path in ["a/b", "..b", "."] {
         let items = format!("items: [{{key: a, path: {path}}}]");
         assert!(with(&volume(&items), mount).unwrap_err().contains("items[0].path"), "{path}");
@@ -447,10 +455,8 @@ fn content_of_the_hosts_choice_needs_the_owners_word() {
     );
     refused(&yaml, "spec.containers[0].volumeMounts[0]");
     let read = |volume: &str| {
-        let options = Options {
-            untrusted_volumes: [volume.to_owned()].into(),
-            ..Options::default()
-        };
+        let options =
+            Options { untrusted_volumes: [volume.to_owned()].into(), ..Options::default() };
         Manifests::read(&[Manifest { name: "", text: &yaml }], &options)
     };
     assert!(read("v").is_ok());

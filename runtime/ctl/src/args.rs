@@ -223,7 +223,7 @@ pub(crate) enum PolicyCommand {
     /// Say in plain sentences what a policy allows
     Explain(ExplainArgs),
     /// Write the policies of Kubernetes YAML, and the YAML that carries them
-    Generate(GenerateArgs),
+    Generate(Box<GenerateArgs>),
     /// Look for weak spots: exit code 1 if one is found that --deny names
     Lint(LintArgs),
     /// Ask a policy a list of requests: exit code 1 if an answer is not as expected

@@ -9,12 +9,14 @@ use std::path::Path;
 
 use casemate_audit::Checked;
 use casemate_audit::Entry;
+use casemate_audit::Head;
 use casemate_audit::KeyError;
 use casemate_audit::MAX_LOG_BYTES;
 use casemate_audit::OwnerKey;
 use casemate_audit::Record;
 use casemate_audit::Verdict;
 use casemate_audit::check;
+use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -50,15 +52,26 @@ fn key(args: &AuditKeyArgs) -> Result<(), Failure> {
 fn read(args: &AuditReadArgs) -> Result<(), Failure> {
     let key = args.key.as_deref().map(owner_key).transpose()?;
     let log = file::read(&args.log, u64::try_from(MAX_LOG_BYTES).unwrap_or(u64::MAX))?;
-    let checked = check(&log, key.as_ref(), &args.head).map_err(|error| {
+    let unusable = |error| {
         let message = format!("{}: {}", args.log.display(), chain(&error));
         Failure::new("audit-log", message, "give the log of one pod, as the node kept it")
-    })?;
+    };
+    let mut heads = args.head.clone();
+    if let Some(path) = &args.broker_log {
+        // Which boot's heads are wanted, the log itself says.
+        let boot = check(&log, None, &[]).map_err(unusable)?.boot;
+        heads.extend(attested_heads(path)?.into_iter().filter(|head| Some(head.boot) == boot));
+        if heads.is_empty() {
+            let message = format!("{}: the broker attested no guest with this log", path.display());
+            return Err(Failure::new("audit-log", message, FOREIGN));
+        }
+    }
+    let checked = check(&log, key.as_ref(), &heads).map_err(unusable)?;
     let text = if args.json { as_json(&checked) } else { as_lines(&checked) };
     file::write(None, &text)?;
-    if args.head.is_empty() && !args.json {
+    if heads.is_empty() && !args.json {
         eprintln!(
-            "note: no --head was given: nothing shows that this is the guest's log, nor that its \
+            "note: neither --broker-log nor --head was given: nothing shows that this is the guest's log, nor that its \
              tail is whole"
         );
     }
@@ -70,11 +83,7 @@ fn read(args: &AuditReadArgs) -> Result<(), Failure> {
                 more => format!(" (and {more} more, see above)"),
             };
             let message = format!("{}: {}{more}", args.log.display(), chain(first));
-            Err(Failure::new(
-                "audit-log",
-                message,
-                "ask the node's operator for the whole log; if there is none, treat the node as hostile or broken",
-            ))
+            Err(Failure::new("audit-log", message, FOREIGN))
         }
     }
 }
@@ -159,5 +168,30 @@ fn as_json(checked: &Checked) -> String {
     out
 }
 
+/// The heads of all accepted attestations in a broker's log.
+fn attested_heads(path: &Path) -> Result<Vec<Head>, Failure> {
+    let text = file::read_text(path, MAX_BROKER_LOG)?;
+    let mut heads = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let entry: BrokerEntry = serde_json::from_str(line).map_err(|error| {
+            let number = index.saturating_add(1);
+            let message = format!("{}: line {number}: {error}", path.display());
+            Failure::new("file", message, "give the audit.jsonl of the broker's folder")
+        })?;
+        heads.extend(entry.audit_head);
+    }
+    Ok(heads)
+}
+
+/// What is read of a line of the broker's log. A head stands only in an accepted attestation.
+#[derive(Deserialize)]
+struct BrokerEntry {
+    audit_head: Option<Head>,
+}
+
+const FOREIGN: &str = "ask the node's operator for the whole log of this pod; if there is none, treat \
+     the node as hostile or broken";
+/// Largest log of a broker, bytes.
+const MAX_BROKER_LOG: u64 = 1 << 30;
 /// Largest key file, bytes.
 const MAX_KEY_FILE: u64 = 4096;

@@ -25,6 +25,7 @@ use casemate_policy_generate::PodPolicy;
 use crate::args::GenerateArgs;
 use crate::args::Pair;
 use crate::failure::Failure;
+use crate::failure::Printable;
 use crate::failure::chain;
 use crate::file;
 
@@ -51,7 +52,7 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<(), Failure> {
         casemate_policy_generate::generate(&manifests, &images, &config).map_err(refused)?;
 
     for warning in &generated.warnings {
-        eprintln!("warning: {warning}");
+        eprintln!("warning: {}", Printable(&warning.to_string()));
     }
     write(args, &generated)
 }

@@ -111,7 +111,7 @@ fn a_cut_tail_is_told() {
     // Nothing in the log itself tells.
     let read = desk.casemate("audit read --key @owner.pem @audit.log");
     assert!(read.status.success(), "{read:?}");
-    assert!(text(&read.stderr).starts_with("note: no --head was given"), "{read:?}");
+    assert!(text(&read.stderr).starts_with("note: neither --broker-log"), "{read:?}");
     assert!(text(&read.stdout).ends_with(", not attested\n"), "{read:?}");
     let read = desk.casemate(&format!("audit read --key @owner.pem --head {head} @audit.log"));
     assert_eq!(read.status.code(), Some(1));
@@ -119,6 +119,36 @@ fn a_cut_tail_is_told() {
     assert!(error.starts_with("audit-log: ") && error.contains("; next: "), "{error}");
     assert!(error.contains("the tail of the log is cut off: it has 1 records, and 2"), "{error}");
     assert!(text(&read.stdout).contains("Hello"), "what is there is shown");
+}
+
+#[test]
+fn the_brokers_log_tells_the_heads() {
+    let desk = Desk::new();
+    let head = desk.log();
+    let earlier = Head { sequence: 0, ..head };
+    let other = Head { boot: casemate_audit::BootId::new([7; 16]), ..head };
+    let entry = |head: &Head| {
+        format!("{{\"event\":\"attest\",\"outcome\":\"accepted\",\"audit_head\":\"{head}\"}}\n")
+    };
+    let resource = "{\"event\":\"resource\",\"outcome\":\"released\"}\n";
+    // Heads of other boots are others' business.
+    fs::write(desk.path("broker"), [&entry(&other), resource, &entry(&head)].concat()).unwrap();
+    let call = "audit read --key @owner.pem --broker-log @broker @audit.log";
+    let read = desk.casemate(call);
+    assert!(read.status.success(), "{read:?}");
+    assert!(text(&read.stdout).ends_with(", attested\n"), "{read:?}");
+    // One that is not on the chain.
+    fs::write(desk.path("broker"), [entry(&head), entry(&earlier)].concat()).unwrap();
+    let read = desk.casemate(call);
+    assert_eq!(read.status.code(), Some(1));
+    assert!(text(&read.stderr).contains("not the one that was attested with 0"), "{read:?}");
+    // None of this log.
+    fs::write(desk.path("broker"), entry(&other)).unwrap();
+    let read = desk.casemate(call);
+    assert_eq!(read.status.code(), Some(1));
+    assert!(text(&read.stderr).contains("attested no guest with this log"), "{read:?}");
+    fs::write(desk.path("broker"), "not json\n").unwrap();
+    assert!(text(&desk.casemate(call).stderr).starts_with("file: "));
 }
 
 #[test]

@@ -212,11 +212,8 @@ fn what_is_not_given_is_said_with_a_way_out() {
 fn a_captured_folder_gives_the_same_bytes_without_a_registry() {
     let desk = Desk::new();
     let (captured, layout) = (desk.text("captured"), layout(&desk));
-    let first = generate(
-        &desk,
-        &["pod.yaml"],
-        &["--image-layout", &layout, "--capture", &captured],
-    );
+    let first =
+        generate(&desk, &["pod.yaml"], &["--image-layout", &layout, "--capture", &captured]);
     let first = stdout(&first);
     fs::remove_dir_all(desk.path("image")).unwrap();
     let offline = || generate(&desk, &["pod.yaml"], &["--offline", &captured]);
@@ -261,7 +258,10 @@ fn odd_yaml_is_answered_in_own_words() {
         ("apiVersion: v1\nkind: Service\n", "nothing that runs containers"),
         ("apiVersion: extensions/v1beta1\nkind: Deployment\n", "extensions/v1beta1 Deployment"),
         ("apiVersion: v1\nkind: Pod\nmetadata: 5\n", "metadata: is not an object"),
-        ("apiVersion: v1\nkind: Pod\nmetadata: {name: yes}\nspec: {}\n", "metadata.name: is not text"),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: yes}\nspec: {}\n",
+            "metadata.name: is not text",
+        ),
         ("\u{0}", "pod.yaml: line"),
     ] {
         fs::write(desk.path("pod.yaml"), text).unwrap();

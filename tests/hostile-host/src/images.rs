@@ -151,7 +151,11 @@ impl KeySource for OneKey {
             code: Code::ResourceDenied,
             reason: "no such key".to_owned(),
         };
-        if kid.as_str() == KID { Kek::try_from(&self.0[..]).map_err(|_| unavailable()) } else { Err(unavailable()) }
+        if kid.as_str() == KID {
+            Kek::try_from(&self.0[..]).map_err(|_| unavailable())
+        } else {
+            Err(unavailable())
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use anyhow::bail;
 use anyhow::ensure;
 use async_trait::async_trait;
+use casemate_agent::Audit;
 use casemate_agent::Guest;
 use casemate_agent::Transport;
 use casemate_agent_api::ApiError;
@@ -48,6 +49,7 @@ pub(crate) struct EvilShim {
     pub(crate) host: Handle,
     pub(crate) client: AgentClient,
     guest: Guest,
+    audit: Arc<Audit>,
     policy: Policy,
     doors: Doors,
     mode: Mode,
@@ -85,11 +87,13 @@ impl EvilShim {
             Mode::Policy => Box::new(Monitor::new(policy.clone()).context("the test's policy")?),
             Mode::AllowAll => Box::new(AllowAll::new(policy.clone())),
         };
+        let audit = Arc::new(Audit::unsealed());
         let guest = Guest::with_monitor(monitor, world.parts());
+        let guest = guest.with_audit(Arc::clone(&audit));
         let (doors, transport) = transport();
         tokio::spawn(casemate_agent::serve(transport, guest.clone()));
         let (host, client) = doors.connect().await?;
-        Ok(Self { world, host, client, guest, policy, doors, mode: context.mode() })
+        Ok(Self { world, host, client, guest, audit, policy, doors, mode: context.mode() })
     }
 
     /// A guest that is attested and takes containers.
@@ -133,6 +137,7 @@ impl EvilShim {
             host: self.host.clone(),
             client,
             guest: self.guest.clone(),
+            audit: Arc::clone(&self.audit),
             policy: self.policy.clone(),
             doors: self.doors.clone(),
             mode: self.mode,
@@ -180,8 +185,13 @@ impl EvilShim {
         Ok(Fingerprint { effects: self.world.effects(), phase, state: self.state() })
     }
 
-    /// DENY: the request is refused with `code`, and nothing has changed. If only the policy stands
-    /// against it, it must go through under the double.
+    /// How many records the guest's audit log has.
+    pub(crate) fn records(&self) -> u64 {
+        self.audit.head().sequence
+    }
+
+    /// DENY: the request is refused with `code`, nothing has changed, and there is one record of it
+    /// in the audit log. If only the policy stands against it, it must go through under the double.
     pub(crate) async fn deny<T: Debug>(
         &self,
         what: &str,
@@ -190,7 +200,10 @@ impl EvilShim {
         request: impl Future<Output = ttrpc::Result<T>>,
     ) -> anyhow::Result<()> {
         let before = self.fingerprint().await?;
+        let records = self.records();
         let answer = request.await;
+        let records = self.records().saturating_sub(records);
+        ensure!(records == 1, "{what}: {records} records in the audit log");
         if self.mode == Mode::AllowAll && by != By::Code {
             if by == By::Policy {
                 answer.with_context(|| format!("{what}: not granted, though nothing judges"))?;

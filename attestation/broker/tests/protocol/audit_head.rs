@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use casemate_kbs_protocol::AuditHead;
+use casemate_kbs_protocol::BootId;
 use casemate_kbs_protocol::HashAlgorithm;
 use casemate_kbs_protocol::RuntimeData;
 use casemate_kbs_protocol::TeeKeyPair;
@@ -18,7 +19,7 @@ use crate::harness::mint::Authority;
 use crate::harness::raw_client;
 
 fn head(sequence: u64) -> AuditHead {
-    AuditHead { sequence, hash: [u8::try_from(sequence).unwrap(); 32] }
+    AuditHead { boot: BootId::new([5; 16]), sequence, hash: [u8::try_from(sequence).unwrap(); 32] }
 }
 
 fn heads(place: &Place) -> Vec<Value> {

@@ -104,6 +104,16 @@ pub(super) fn chain(pem: &[u8], part: &'static str) -> Result<Vec<Certificate>, 
     Certificate::parse_chain(pem).map_err(|source| CollateralError::Certificate { part, source })
 }
 
+/// As [`chain`], after another one was read: mostly both end in the same certificate.
+pub(super) fn chain_after(
+    pem: &[u8],
+    (other_pem, other): (&[u8], &[Certificate]),
+    part: &'static str,
+) -> Result<Vec<Certificate>, CollateralError> {
+    Certificate::parse_chain_after(pem, other_pem, other)
+        .map_err(|source| CollateralError::Certificate { part, source })
+}
+
 pub(super) fn list(bytes: &[u8], part: &'static str) -> Result<Crl, CollateralError> {
     Crl::parse(bytes).map_err(|source| CollateralError::Crl { part, source })
 }

@@ -27,9 +27,12 @@ pub(crate) struct AuditReadArgs {
     /// The private key of `audit key`; without it only the chain is checked
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// A head that the broker wrote down (`audit_head` in its audit.jsonl); the newest one shows
-    /// whether the tail of the log was cut off
-    #[arg(long, value_name = "NUMBER:HEX")]
+    /// The broker's audit.jsonl: the heads that the guest attested show whether this is its log, and
+    /// whether the tail was cut off
+    #[arg(long, value_name = "FILE")]
+    pub(crate) broker_log: Option<PathBuf>,
+    /// One such head, `audit_head` in that file
+    #[arg(long, value_name = "BOOT:NUMBER:HASH")]
     pub(crate) head: Vec<Head>,
     /// Print one JSON object for each record, and one with what is wrong
     #[arg(long)]

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use casemate_evidence::az_vtpm::PCRS;
 use casemate_evidence::snp::Product;
 use casemate_verifier::Measurement;
+use casemate_verifier::MeasurementError;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
@@ -107,7 +108,7 @@ pub(crate) struct TdxOptions {
     #[arg(long, value_name = "HEX")]
     pub(crate) mr_config_id: Option<Padded<48>>,
     /// MRTD; may be given several times for one of several
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "HEX", value_parser = measurement)]
     pub(crate) mrtd: Vec<Measurement>,
 }
 
@@ -125,7 +126,7 @@ pub(crate) struct SnpOptions {
     #[arg(long, value_name = "HEX")]
     pub(crate) host_data: Option<Padded<32>>,
     /// The launch digest; may be given several times for one of several
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "HEX", value_parser = measurement)]
     pub(crate) measurement: Vec<Measurement>,
     /// Accept a product line that is refused unless it is named: milan
     #[arg(long, value_name = "NAME", value_parser = product)]
@@ -153,6 +154,10 @@ pub(crate) struct JudgeArgs {
     /// Write a page that an auditor can read
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+fn measurement(text: &str) -> Result<Measurement, MeasurementError> {
+    text.strip_prefix("0x").unwrap_or(text).parse()
 }
 
 /// Bytes of any number.
@@ -250,6 +255,14 @@ mod tests {
         for bad in ["", "0x", "0a0b0c0d", "0", "zz", " 0a"] {
             assert!(bad.parse::<Padded<3>>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn measurements_come_with_and_without_a_prefix() {
+        let digits = "ab".repeat(48);
+        assert_eq!(measurement(&digits), Ok(Measurement([0xAB; 48])));
+        assert_eq!(measurement(&format!("0x{digits}")), Ok(Measurement([0xAB; 48])));
+        assert!(measurement(&format!("0x0x{digits}")).is_err() && measurement("").is_err());
     }
 
     #[test]

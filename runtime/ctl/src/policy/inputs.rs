@@ -60,10 +60,8 @@ pub(super) fn options(
     signatures: &[SignatureKey],
 ) -> Result<Options, Failure> {
     let secrets: Result<Vec<_>, _> = args.secret.iter().map(secret).collect();
-    let rule = |key: &SignatureKey| SignatureRule {
-        images: key.images.clone(),
-        key: key.name.clone(),
-    };
+    let rule =
+        |key: &SignatureKey| SignatureRule { images: key.images.clone(), key: key.name.clone() };
     Ok(Options {
         untrusted_volumes: args.untrusted_volume.iter().cloned().collect(),
         secrets: secrets?,
@@ -78,12 +76,16 @@ pub(super) fn signature_rules(list: &[String]) -> Result<Vec<SignatureKey>, Fail
         let (images, path) = text.split_once('=').unwrap_or(("", text));
         let file = PathBuf::from(path);
         let name = key_name(&file);
-        let other = |key: &SignatureKey| {
-            key.images == images || (key.name == name && key.file != file)
-        };
+        let other =
+            |key: &SignatureKey| key.images == images || (key.name == name && key.file != file);
         if keys.iter().any(other) {
-            let message = format!("--image-signature-key {text}: the name or the images occur twice");
-            return Err(Failure::new("usage", message, "give one key for images, in files of own names"));
+            let message =
+                format!("--image-signature-key {text}: the name or the images occur twice");
+            return Err(Failure::new(
+                "usage",
+                message,
+                "give one key for images, in files of own names",
+            ));
         }
         keys.push(SignatureKey { images: images.to_owned(), name, file });
     }
@@ -157,12 +159,11 @@ mod tests {
         }
         let keys = |list: &[&str]| {
             let list: Vec<String> = list.iter().map(|text| (*text).to_owned()).collect();
-            signature_rules(&list).map(|keys| keys.into_iter().map(|k| (k.images, k.name)).collect())
+            signature_rules(&list)
+                .map(|keys| keys.into_iter().map(|k| (k.images, k.name)).collect())
         };
-        let expected = vec![
-            (String::new(), "any".to_owned()),
-            ("reg.example".to_owned(), "team".to_owned()),
-        ];
+        let expected =
+            vec![(String::new(), "any".to_owned()), ("reg.example".to_owned(), "team".to_owned())];
         let found: Result<Vec<_>, Failure> = keys(&["any.pub", "reg.example=team.pub"]);
         assert_eq!(found.unwrap(), expected);
         let twice: Result<Vec<_>, Failure> = keys(&["a/x.pub", "reg.example=b/x.pub"]);
@@ -173,9 +174,8 @@ mod tests {
 
     #[test]
     fn secrets_name_container_path_and_resource() {
-        let read = |key: &str, value: &str| {
-            secret(&Pair { key: key.to_owned(), value: value.to_owned() })
-        };
+        let read =
+            |key: &str, value: &str| secret(&Pair { key: key.to_owned(), value: value.to_owned() });
         let good = read("web:/run/x", "kbs:///a/b/c").unwrap();
         assert_eq!((good.container.as_str(), good.secret.path.as_str()), ("web", "/run/x"));
         for (key, value) in [

@@ -76,7 +76,8 @@ impl RegistryConfig {
     fn parse(text: &str, file: &str) -> Result<Self, Failure> {
         let config: Self = serde_json::from_str(text).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());
-            let message = format!("{file}: {place}: no config.json of Docker or auth.json of Podman");
+            let message =
+                format!("{file}: {place}: no config.json of Docker or auth.json of Podman");
             Failure::new("registry-config", message, "give the file that docker login writes")
         })?;
         Ok(Self { file: file.to_owned(), ..config })
@@ -118,7 +119,8 @@ impl RegistryConfig {
         if auth.auth.0.is_empty() {
             return Ok(None);
         }
-        let malformed = || self.wrong(key, "its auth is no base64 of user:password", "log in again");
+        let malformed =
+            || self.wrong(key, "its auth is no base64 of user:password", "log in again");
         let bytes = BASE64.decode(auth.auth.0.trim()).map_err(|_| malformed())?;
         let bytes = Zeroizing::new(bytes);
         let text = std::str::from_utf8(&bytes).map_err(|_| malformed())?;

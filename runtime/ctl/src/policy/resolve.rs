@@ -66,9 +66,8 @@ pub(super) fn resolve(
         let mut images = BTreeMap::new();
         for name in names {
             let layout = layouts.get(&name).map(|path| Path::new(path.as_str()));
-            let wants = |config: &ImageConfig| {
-                capture.is_some() || manifests.needs_users(&name, config)
-            };
+            let wants =
+                |config: &ImageConfig| capture.is_some() || manifests.needs_users(&name, config);
             let found = source.resolve(&name, layout, wants).await;
             let (resolved, accounts) = found.map_err(|f| f.about(format_args!("image {name}")))?;
             if let Some(capture) = &mut capture {
@@ -102,9 +101,10 @@ impl Source<'_> {
         let resolved = match layout {
             Some(path) => resolve_layout(path, None).map_err(pull_failure)?,
             None => {
-                let reference: Reference = name.to_string().parse().map_err(|error: BadReference| {
-                    Failure::new("image", chain(&error), "correct the image name in the YAML")
-                })?;
+                let reference: Reference =
+                    name.to_string().parse().map_err(|error: BadReference| {
+                        Failure::new("image", chain(&error), "correct the image name in the YAML")
+                    })?;
                 puller.resolve(&reference).await.map_err(pull_failure)?
             }
         };

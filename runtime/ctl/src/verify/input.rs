@@ -70,7 +70,8 @@ impl Input {
 
     /// A failure of this file.
     pub(crate) fn unusable(&self, why: impl std::fmt::Display) -> Failure {
-        Failure::new("input", format_args!("{} {}: {why}", self.role, self.path), NEXT)
+        let next = if self.role == POLICY { NEXT_POLICY } else { NEXT };
+        Failure::new("input", format_args!("{} {}: {why}", self.role, self.path), next)
     }
 }
 
@@ -141,6 +142,11 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
 /// What to do about a file that cannot be used.
 pub(crate) const NEXT: &str =
     "give the file that is meant; binary, hexadecimal, DER and PEM are read";
+
+/// The role of a policy's file, and what to do about one that cannot be used.
+pub(crate) const POLICY: &str = "--policy";
+const NEXT_POLICY: &str =
+    "correct the policy, or give what it asks for; docs/how-to/verify-evidence.md has its rules";
 
 const PEM_BEGIN: &[u8] = b"-----BEGIN ";
 const PEM_END: &[u8] = b"-----END ";

@@ -230,7 +230,7 @@ mod tests {
             refused(&yaml, "spec.containers[0].volumeMounts[0]: ");
         }
         refused(&pod("hostNetwork: true,", ""), "spec.hostNetwork: ");
-        let field = "env: [{name: A, valueFrom: {configMapKeyRef: {name: x, key: y}}}]";
+        let field = "env: [{name: A, valueFrom: {configMapKeyRef: {name: x, key: k}}}]";
         refused(&pod("", field), "spec.containers[0].env[0].valueFrom.configMapKeyRef: ");
         let field =
             "env: [{name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}], args: [$(IP)]";

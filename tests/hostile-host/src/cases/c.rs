@@ -3,6 +3,7 @@
 
 mod accounts;
 mod encryption;
+mod keys;
 mod layers;
 mod manifests;
 mod references;
@@ -18,7 +19,9 @@ pub const CASES: &[&Case] = &[
     &manifests::C4,
     &layers::C5,
     &references::C7,
+    &keys::C8,
     &encryption::C9,
+    &keys::C10,
     &registries::C11,
     &registries::C12,
     &layers::C13,
