@@ -159,6 +159,8 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("casemate-audit", IO, "the audit log is kept and read without I/O"),
     ("casemate-policy", IO, "the policy is data"),
     ("casemate-policy-monitor", IO, "the monitor is pure"),
+    ("casemate-policy-review", IO, "policies are read to people without I/O"),
+    ("casemate-policy-rules", IO, "requests are data; only feature rego starts a process"),
     ("casemate-launch-digest", IO, "digests are computed without I/O"),
     ("casemate-boot-formats", IO, "formats are parsed without I/O"),
     ("casemate-sandbox", IO, "the state machine is pure"),

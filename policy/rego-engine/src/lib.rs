@@ -47,6 +47,7 @@ pub use cage::Reaping;
 pub use cage::child_main;
 pub use confine::ConfineError;
 pub use confine::confine;
+pub use program::Body;
 pub use program::EngineError;
 pub use program::Function;
 pub use program::MAX_TIME;

@@ -22,8 +22,11 @@ pub struct Function {
     /// How many arguments it takes.
     pub arguments: u8,
     /// What it does; pure.
-    pub body: Arc<dyn Fn(&[Value]) -> Value + Send + Sync>,
+    pub body: Body,
 }
+
+/// What a function of the caller does with its arguments.
+pub type Body = Arc<dyn Fn(&[Value]) -> Value + Send + Sync>;
 
 impl Program {
     /// Longest program, bytes.
