@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! E20: records of the guest's audit log that somebody else wrote.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use anyhow::ensure;
+use casemate_agent_api::mux::StreamKind;
 use casemate_agent_api::proto;
+use casemate_agent_api::request::ContainerId;
+use casemate_agent_api::request::ProcessId;
 use casemate_audit::Finding;
 use casemate_audit::Log;
 use casemate_audit::OwnerKey;
@@ -11,6 +16,7 @@ use casemate_audit::Record;
 use casemate_audit::Verdict as Answer;
 use casemate_audit::check;
 use casemate_audit::line;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::Case;
 use crate::Context;
@@ -88,13 +94,10 @@ async fn forge(context: Context) -> Verdict {
     let shim = EvilShim::running(&context).await?;
     let request = proto::ReadAuditRequest::new();
     let before = shim.client.read_audit(deadline(), &request).await?;
-    let process = casemate_agent_api::request::ProcessId::new(
-        casemate_agent_api::request::ContainerId::parse("c1")?,
-        None,
-    );
-    let mut stdin = shim.host.open(casemate_agent_api::mux::StreamKind::Stdin(process))?;
-    tokio::io::AsyncWriteExt::write_all(&mut stdin, right.as_bytes()).await?;
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let process = ProcessId::new(ContainerId::parse("c1")?, None);
+    let mut stdin = shim.host.open(StreamKind::Stdin(process))?;
+    stdin.write_all(right.as_bytes()).await?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let after = shim.client.read_audit(deadline(), &request).await?;
     let more = after.records.len().saturating_sub(before.records.len());
     ensure!(more <= 1, "{more} records for what a container printed");
