@@ -44,6 +44,7 @@ mod progress;
 mod puller;
 mod reference;
 mod resolve;
+mod signature;
 mod tls;
 mod token;
 
@@ -68,3 +69,5 @@ pub use reference::Reference;
 pub use resolve::ImageSource;
 pub use resolve::ResolvedImage;
 pub use resolve::resolve_layout;
+pub use signature::BadSignerKey;
+pub use signature::SignerKey;

@@ -23,7 +23,13 @@
 //! - A case stops what it started and leaves nothing behind; what it sends stays on loopback.
 //! - A case that cannot run says what is missing; it never passes unseen.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a panic fails the case")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic fails the case"
+)]
 #![allow(clippy::as_conversions, reason = "small numbers of a test, and trait objects")]
 
 mod case;

@@ -34,8 +34,10 @@ impl Runner {
         let patience = self.patience;
         let attack = thread::Builder::new().name(case.id.to_owned());
         let running = attack.spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()?;
             let verdict = runtime.block_on(async {
                 let verdict = tokio::time::timeout(patience, (case.run)(Context::new(mode))).await;
                 verdict.unwrap_or_else(|_| Err(anyhow::anyhow!("no end after {patience:?}")))
@@ -67,4 +69,3 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
-

@@ -43,7 +43,12 @@ fn every_guard_is_told_apart() {
     for case in cases::all() {
         match case.defence {
             Defence::Code(guard) | Defence::Policy(guard) => {
-                assert!(guard.function.starts_with("casemate_") || guard.function.starts_with("containerd_shim_"), "{}", case.id);
+                assert!(
+                    guard.function.starts_with("casemate_")
+                        || guard.function.starts_with("containerd_shim_"),
+                    "{}",
+                    case.id
+                );
                 assert!(!guard.sabotage.is_empty(), "{}", case.id);
             }
             Defence::Nothing => {}

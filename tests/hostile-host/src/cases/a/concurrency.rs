@@ -83,10 +83,8 @@ async fn a26(context: Context) -> Verdict {
     // A port carries one host: the second one waits until the first is gone, and is nobody special.
     shim.host.close();
     let (_host, second) = shim.another().await?;
-    let shell = proto::ExecProcessRequest {
-        argv: vec!["/bin/sh".to_owned()],
-        ..requests::probe("e1")
-    };
+    let shell =
+        proto::ExecProcessRequest { argv: vec!["/bin/sh".to_owned()], ..requests::probe("e1") };
     let sh = shim.over(second.clone());
     let call = second.exec_process(deadline(), &shell);
     sh.deny("a shell", By::Policy, Code::PolicyExec, call).await?;

@@ -59,7 +59,8 @@ async fn a24(context: Context) -> Verdict {
         ensure!(ended.is_ok(), "{what}: the connection stays open");
     }
     // Neither a wrong magic nor half a preface keeps the next host out.
-    for garbage in [vec![0xff; 100_000], b"CASEMUX\n".to_vec(), b"GET / HTTP/1.1\r\n\r\n".to_vec()] {
+    for garbage in [vec![0xff; 100_000], b"CASEMUX\n".to_vec(), b"GET / HTTP/1.1\r\n\r\n".to_vec()]
+    {
         let mut io = shim.raw_connection().await?;
         io.write_all(&garbage).await?;
         io.shutdown().await?;

@@ -64,7 +64,9 @@ async fn a27(context: Context) -> Verdict {
             ensure!(!text.contains(CANARY), "{call} tells a value of the policy: {text}");
         }
     }
-    Ok(Outcome::pass("nothing leaves that is not granted, and no answer holds a value of the policy"))
+    Ok(Outcome::pass(
+        "nothing leaves that is not granted, and no answer holds a value of the policy",
+    ))
 }
 
 pub(super) const A28: Case = Case {

@@ -33,8 +33,15 @@ pub(super) const A10: Case = Case {
 };
 
 async fn a10(context: Context) -> Verdict {
-    let names = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart",
-        "poststop", "guest_hook_path"];
+    let names = [
+        "prestart",
+        "createRuntime",
+        "createContainer",
+        "startContainer",
+        "poststart",
+        "poststop",
+        "guest_hook_path",
+    ];
     let found = fields_like(&["hook", "oci", "spec", "annotation"]);
     ensure!(found.is_empty(), "the API has a place for it: {found:?}");
     let shim = EvilShim::attested(&context, requests::POLICY).await?;
@@ -55,20 +62,48 @@ pub(super) const A11: Case = Case {
 
 async fn a11(context: Context) -> Verdict {
     let words = [
-        "device", "cgroup", "namespace", "propagation", "label", "rdt", "sysctl", "module", "hook",
-        "cap", "seccomp", "uid", "gid", "user", "umask", "rlimit", "oom", "fs_type", "driver",
-        "option", "source", "path",
+        "device",
+        "cgroup",
+        "namespace",
+        "propagation",
+        "label",
+        "rdt",
+        "sysctl",
+        "module",
+        "hook",
+        "cap",
+        "seccomp",
+        "uid",
+        "gid",
+        "user",
+        "umask",
+        "rlimit",
+        "oom",
+        "fs_type",
+        "driver",
+        "option",
+        "source",
+        "path",
     ];
     let found: Vec<_> = fields_like(&words)
         .into_iter()
         // Typed values of the resolver and of a route.
-        .filter(|path| !["SetNetwork.dns_options", "SetNetwork.routes.source"].contains(&path.as_str()))
+        .filter(|path| {
+            !["SetNetwork.dns_options", "SetNetwork.routes.source"].contains(&path.as_str())
+        })
         .collect();
     ensure!(found.is_empty(), "the API has a place for it: {found:?}");
     let shim = EvilShim::attested(&context, requests::POLICY).await?;
-    for name in ["linux.devices", "linux.resources.devices", "linux.namespaces", "rootfsPropagation",
-        "mountLabel", "intelRdt", "kernel.core_pattern", "kernel_modules"]
-    {
+    for name in [
+        "linux.devices",
+        "linux.resources.devices",
+        "linux.namespaces",
+        "rootfsPropagation",
+        "mountLabel",
+        "intelRdt",
+        "kernel.core_pattern",
+        "kernel_modules",
+    ] {
         unknown_field(&shim, name, name.as_bytes()).await?;
     }
     // Nor does the policy's language take what no pod needs.
@@ -138,7 +173,9 @@ async fn a12(context: Context) -> Verdict {
             }
         }
         // Whatever was granted, user, capabilities, filter, root and mounts are the policy's.
-        let id = proto::CreateContainerRequest::parse_from_bytes(&mutant.message.write_to_bytes_dyn()?)?.id;
+        let id =
+            proto::CreateContainerRequest::parse_from_bytes(&mutant.message.write_to_bytes_dyn()?)?
+                .id;
         if let Some(made) = shim.world.spec(&id) {
             let is_policys = shim.policy().containers.values().any(|c| *c == made.container);
             ensure!(is_policys, "{what}: runs what the policy does not say");

@@ -49,8 +49,19 @@ pub(super) const A13: Case = Case {
 async fn a13(context: Context) -> Verdict {
     let long = "n".repeat(256);
     let names = [
-        "", ".", "..", "..data", "..2", "../outside/x", "/outside/x", "a/b", "a/../../x", "a\0b",
-        "/proc/self/root/x", "x/../../outside/x", &long,
+        "",
+        ".",
+        "..",
+        "..data",
+        "..2",
+        "../outside/x",
+        "/outside/x",
+        "a/b",
+        "a/../../x",
+        "a\0b",
+        "/proc/self/root/x",
+        "x/../../outside/x",
+        &long,
     ];
     // Over the API: nothing reaches the store.
     let shim = EvilShim::attested(&context, requests::POLICY).await?;
@@ -154,7 +165,10 @@ async fn a15(context: Context) -> Verdict {
     let attacks = [
         ("1025 files", put((0..1025).map(|n| file(n.to_string(), 0)).collect())),
         ("one byte over the cap", put(vec![file("a".into(), cap + 1)])),
-        ("over the cap together", put(vec![file("a".into(), cap / 2 + 1), file("b".into(), cap / 2)])),
+        (
+            "over the cap together",
+            put(vec![file("a".into(), cap / 2 + 1), file("b".into(), cap / 2)]),
+        ),
         ("2 MiB", put(vec![file("a".into(), 2 << 20)])),
         ("a name twice", put(vec![file("a".into(), 1), file("a".into(), 2)])),
     ];

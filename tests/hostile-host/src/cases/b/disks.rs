@@ -40,7 +40,9 @@ fn unreachable(context: &Context, needs: &Needs) -> anyhow::Result<()> {
     let files = manifest["initramfs_files"].as_array().context("no list of files")?;
     let modules: Vec<_> = files
         .iter()
-        .filter_map(|file| file["path"].as_str()?.strip_prefix("lib/modules/")?.strip_suffix(".ko.xz"))
+        .filter_map(|file| {
+            file["path"].as_str()?.strip_prefix("lib/modules/")?.strip_suffix(".ko.xz")
+        })
         .map(|name| name.replace('-', "_"))
         .collect();
     ensure!(modules.iter().any(|name| name == "virtio_blk"), "no module is found: {modules:?}");
@@ -78,15 +80,18 @@ pub(super) const B4: Case =
         Box::pin(shown(context, &VERITY, "Layers served as verified disks would bring it."))
     });
 
-pub(super) const B5: Case =
-    absent("B5", "a disk that is swapped after it was opened, or reads differently twice", |context| {
+pub(super) const B5: Case = absent(
+    "B5",
+    "a disk that is swapped after it was opened, or reads differently twice",
+    |context| {
         Box::pin(shown(
             context,
             &VERITY,
             "The one disk holds the initdata, which is read once into memory (D16). A disk with \
              content that is read as needed would bring it.",
         ))
-    });
+    },
+);
 
 pub(super) const B6: Case =
     absent("B6", "a crafted file system for the guest's kernel to mount", |context| {
@@ -113,14 +118,13 @@ pub(super) const B7: Case =
         Box::pin(shown(context, &ENCRYPTED, "Encrypted volumes that outlive a pod would bring it."))
     });
 
-pub(super) const B8: Case =
-    absent("B8", "yesterday's image of an encrypted volume", |context| {
-        Box::pin(shown(
-            context,
-            &ENCRYPTED,
-            "Volumes that outlive a pod would bring it; they need an anchor outside of the node.",
-        ))
-    });
+pub(super) const B8: Case = absent("B8", "yesterday's image of an encrypted volume", |context| {
+    Box::pin(shown(
+        context,
+        &ENCRYPTED,
+        "Volumes that outlive a pod would bring it; they need an anchor outside of the node.",
+    ))
+});
 
 pub(super) const B9: Case =
     absent("B9", "the volume of another claim, disks in another order", |context| {
@@ -162,7 +166,8 @@ async fn b12(context: Context) -> Verdict {
     for name in ["cmdline.txt", "cmdline-smp.txt"] {
         let line = fs::read_to_string(context.artifact(&format!("guest/production/{name}"))?)?;
         let words = line.split(' ').find_map(|word| word.strip_prefix("initcall_blacklist="));
-        let kept_out = words.is_some_and(|list| list.split(',').any(|call| call == "virtio_fs_init"));
+        let kept_out =
+            words.is_some_and(|list| list.split(',').any(|call| call == "virtio_fs_init"));
         ensure!(kept_out, "{name} starts the driver of virtio-fs: {line}");
     }
     shown(

@@ -63,12 +63,15 @@ async fn b1(context: Context) -> Verdict {
                 let policys = &shim.policy().containers["web"].mounts;
                 ensure!(made.as_ref() == Some(policys), "{destination}: mounted {made:?}");
             }
-            (Err(_), _) => ensure!(shim.world.spec("c1").is_none(), "{destination}: made all the same"),
+            (Err(_), _) => {
+                ensure!(shim.world.spec("c1").is_none(), "{destination}: made all the same")
+            }
         }
     }
     // Nor can a policy say so, whoever has written it.
     for destination in &COVERING[..7] {
-        let text = requests::POLICY.replace("destination = \"/cache\"", &format!("destination = {destination:?}"));
+        let text = requests::POLICY
+            .replace("destination = \"/cache\"", &format!("destination = {destination:?}"));
         ensure!(Policy::parse(text.as_bytes()).is_err(), "a policy mounts over {destination}");
     }
     Ok(Outcome::pass("twelve destinations of the host are not mounted, seven not in the language"))
@@ -174,8 +177,8 @@ async fn b13(context: Context) -> Verdict {
     shim.client.put_volume(deadline(), &honest).await?;
     ensure!(shim.world.effects().count("put") == 1, "the honest content was not written");
     // What the host gives is only read, also where its content is not pinned.
-    let writable = requests::POLICY
-        .replace("volume = \"cache\" }", "volume = \"info\", readonly = false }");
+    let writable =
+        requests::POLICY.replace("volume = \"cache\" }", "volume = \"info\", readonly = false }");
     ensure!(Policy::parse(writable.as_bytes()).is_err(), "content of the host may be writable");
     Ok(Outcome::pass(format!("{count} contents refused; a policy can only mount them read-only")))
 }

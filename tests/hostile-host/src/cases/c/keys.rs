@@ -32,7 +32,8 @@ async fn c8(context: Context) -> Verdict {
         ensure!(!found, "the agent knows {text:?}");
     }
     for field in ["rekor", "transparency_log", "log_entry"] {
-        let text = requests::POLICY.replace("encryption =", &format!("{field} = \"x\"\nencryption ="));
+        let text =
+            requests::POLICY.replace("encryption =", &format!("{field} = \"x\"\nencryption ="));
         ensure!(Policy::parse(text.as_bytes()).is_err(), "a policy may say {field}");
     }
     Ok(Outcome::absent(

@@ -205,7 +205,8 @@ async fn c13() -> Verdict {
     slow.blobs.insert(digest, padded.body.clone());
     let handler = at(top_layer(&slow), move |_| Some(padded.clone()));
     let begun = Instant::now();
-    let error = refused("a trickle", Code::ImageUnreachable, pulls.try_image(&slow, handler).await)?;
+    let error =
+        refused("a trickle", Code::ImageUnreachable, pulls.try_image(&slow, handler).await)?;
     ensure!(begun.elapsed() < Duration::from_secs(10), "{error} after {:?}", begun.elapsed());
     ensure!(error.to_string().contains("took longer"), "a trickle: {error}");
 

@@ -92,9 +92,8 @@ async fn c11() -> Verdict {
     let realm = Arc::new(OnceLock::<String>::new());
     let (shared, layer) = (Arc::clone(&realm), top_layer(&honest));
     let handler = move |seen: &Seen| {
-        guarded(seen, shared.get().expect("set")).or_else(|| {
-            (seen.path == layer).then(|| Reply::redirect(target.clone()))
-        })
+        guarded(seen, shared.get().expect("set"))
+            .or_else(|| (seen.path == layer).then(|| Reply::redirect(target.clone())))
     };
     let registry = Registry::start(&pulls.ca, honest.content(), handler).await;
     realm.set(format!("https://{}/token", registry.host)).expect("set once");

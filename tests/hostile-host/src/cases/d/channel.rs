@@ -19,14 +19,14 @@ use serde_json::Value;
 use super::broker::Guest;
 use super::broker::Owner;
 use super::broker::VALUE;
+use super::impostor::Answers;
+use super::impostor::Impostor;
 use crate::Case;
 use crate::Defence;
 use crate::Guard;
 use crate::Level;
 use crate::Outcome;
 use crate::Verdict;
-use super::impostor::Impostor;
-use super::impostor::Answers;
 
 pub(super) static D9: Case = Case {
     id: "D9",
@@ -125,7 +125,9 @@ async fn divert() -> Verdict {
     let error = honest_stranger.fetch(&owner).await.err().context("a stranger got the key")?;
     ensure!(error.code() == Code::ResourceDenied, "{error}");
     ensure!(owner.releases()? == 0, "the key was released to another tenant's guest");
-    Ok(Outcome::pass("identity is measurement and whole initdata digest: another tenant is refused"))
+    Ok(Outcome::pass(
+        "identity is measurement and whole initdata digest: another tenant is refused",
+    ))
 }
 
 /// Whoever answers for the broker has its certificate and gives back what it gets.

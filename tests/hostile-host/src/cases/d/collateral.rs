@@ -104,8 +104,7 @@ impl Transport for Proxy {
 fn judge(report: &Report, found: casemate_collateral::SnpCertificates) -> anyhow::Result<bool> {
     let minted = mint::snp(&[])?;
     let evidence = Evidence { report: report.clone(), certificates: found.entries };
-    let demands =
-        verifier::Requirements { require_crl: true, ..mint::snp_defaults(&minted)? };
+    let demands = verifier::Requirements { require_crl: true, ..mint::snp_defaults(&minted)? };
     let (roots, expected) = ([mint::snp_root(&minted)?], mint::snp_expected(&minted)?);
     Ok(verifier::verify(&evidence, &roots, &expected, &demands, AT).accepted().is_some())
 }

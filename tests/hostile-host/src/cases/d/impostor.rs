@@ -102,8 +102,10 @@ fn answer(answers: Answers, path: &str, body: &str) -> Vec<u8> {
     };
     let cookie = "set-cookie: kbs-session-id=00112233445566778899aabbccddeeff; Path=/\r\n";
     let length = body.len();
-    format!("HTTP/1.1 200 OK\r\n{cookie}content-length: {length}\r\nconnection: close\r\n\r\n{body}")
-        .into_bytes()
+    format!(
+        "HTTP/1.1 200 OK\r\n{cookie}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 fn sealed_to_other() -> Option<String> {

@@ -195,11 +195,7 @@ impl Disk {
     }
 
     /// What the guest boots with when the host gives these disks.
-    fn boot(
-        &self,
-        disks: &[&[u8]],
-        launched: &Initdata,
-    ) -> anyhow::Result<Result<Initdata, Code>> {
+    fn boot(&self, disks: &[&[u8]], launched: &Initdata) -> anyhow::Result<Result<Initdata, Code>> {
         let folder = |name: &str| self.0.path().join(name);
         for name in ["sys", "dev"] {
             if folder(name).exists() {

@@ -144,9 +144,7 @@ pub(crate) fn judge_tdx(minted: &Minted, by: By) -> anyhow::Result<Verdict> {
         mr_config_id: Some(bytes(&minted.told.host_data)?),
     };
     let requirements = match by {
-        By::Policy => {
-            Policy::parse(text(minted, Role::Policy)?)?.tdx(&ReferenceValues::new())?
-        }
+        By::Policy => Policy::parse(text(minted, Role::Policy)?)?.tdx(&ReferenceValues::new())?,
         By::Default => verifier::tdx::Requirements {
             measurements: Some(BTreeSet::from([Measurement(bytes(&minted.told.measurement)?)])),
             ..verifier::tdx::Requirements::default()

@@ -45,9 +45,11 @@ async fn simulate(context: Context) -> Verdict {
     ensure!(verdict.root().is_none(), "simulated evidence has the root {:?}", verdict.root());
 
     // A simulated root under a vendor's name, in every line.
-    for (product, line) in
-        [(Product::Milan, Line::Milan), (Product::Genoa, Line::Genoa), (Product::Turin, Line::Turin)]
-    {
+    for (product, line) in [
+        (Product::Milan, Line::Milan),
+        (Product::Genoa, Line::Genoa),
+        (Product::Turin, Line::Turin),
+    ] {
         let disguised = Options::new(product, AT).mint(mint::keys(), &[])?;
         let root = mint::text(&disguised, Role::Root)?;
         let taken = Root::amd(line, root);

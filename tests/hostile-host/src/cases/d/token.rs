@@ -34,10 +34,7 @@ pub(super) static D21: Case = Case {
     id: "D21",
     level: Level::P,
     attack: "tokens without a signature, under a public key as secret, of others or for others",
-    defence: Defence::Code(Guard {
-        function: "casemate_ear::jwk::Jwk::signed",
-        sabotage: "true",
-    }),
+    defence: Defence::Code(Guard { function: "casemate_ear::jwk::Jwk::signed", sabotage: "true" }),
     run: |_| Box::pin(confuse()),
 };
 
@@ -121,7 +118,10 @@ async fn confuse() -> Verdict {
     };
     let bad = [
         ("alg none", format!("{}.{claims}.", with("alg", json!("none")))),
-        ("alg none with a signature", format!("{}.{claims}.{signature}", with("alg", json!("none")))),
+        (
+            "alg none with a signature",
+            format!("{}.{claims}.{signature}", with("alg", json!("none"))),
+        ),
         ("HS256 with the public key", format!("{head}.{claims}.{}", URL_SAFE_NO_PAD.encode(mac))),
         ("ES384", format!("{}.{claims}.{signature}", with("alg", json!("ES384")))),
         ("no signature", format!("{}.{claims}.", parts[0])),
@@ -141,9 +141,12 @@ async fn confuse() -> Verdict {
         ("another audience", sign(|ear| ear.audience = "https://other.example".into())?),
         ("a day and a second of life", sign(|ear| ear.expires = 1000 + 86_401)?),
         ("no part", sign(|ear| ear.submods.clear())?),
-        ("a status better than its vector", sign(|ear| {
-            ear.submods.get_mut("cpu0").unwrap().vector.hardware = 97;
-        })?),
+        (
+            "a status better than its vector",
+            sign(|ear| {
+                ear.submods.get_mut("cpu0").unwrap().vector.hardware = 97;
+            })?,
+        ),
     ];
     for (what, token) in &bad {
         ensure!(reader.read(token, 1000).is_err(), "a token is taken: {what}");

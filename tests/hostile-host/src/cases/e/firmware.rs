@@ -134,7 +134,11 @@ fn attach_console(context: &Context) -> Verdict {
     }
     let hostile = vm::pair(context)?.hostile;
     ensure!(hostile.value("consoles").is_empty(), "a console: {}", hostile.value("consoles"));
-    ensure!(!hostile.value("serial").contains("ttyS"), "a serial port: {}", hostile.value("serial"));
+    ensure!(
+        !hostile.value("serial").contains("ttyS"),
+        "a serial port: {}",
+        hostile.value("serial")
+    );
     ensure!(hostile.value("sysrq") == "0", "the magic key works");
     ensure!(hostile.value("debugfs") == "false", "debugfs is there");
     let lockdown = hostile.value("lockdown");

@@ -170,10 +170,8 @@ fn roll_back(context: &Context) -> Verdict {
     };
     let (current, older) = (launched(&image.initramfs).digest()?, launched(&initramfs).digest()?);
     ensure!(current != older, "two releases have one digest");
-    let options = |digest: LaunchDigest| Options {
-        measurement: *digest.as_bytes(),
-        ..mint::snp_options()
-    };
+    let options =
+        |digest: LaunchDigest| Options { measurement: *digest.as_bytes(), ..mint::snp_options() };
     let evidence = options(older).mint(mint::keys(), &[])?;
     let mut demands = mint::snp_defaults(&evidence)?;
     demands.measurements = Some(BTreeSet::from([Measurement(*current.as_bytes())]));

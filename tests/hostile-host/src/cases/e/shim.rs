@@ -220,14 +220,11 @@ async fn take_tee_away() -> Verdict {
             console: None,
         })
     };
-    let is_on = |path: &str| fs::read_to_string(path).is_ok_and(|on| matches!(on.trim(), "Y" | "1"));
+    let is_on =
+        |path: &str| fs::read_to_string(path).is_ok_and(|on| matches!(on.trim(), "Y" | "1"));
     let mut missing = Vec::new();
     for (name, tee, has_it) in [
-        (
-            "snp",
-            Tee::Snp(SnpOptions::default()),
-            is_on("/sys/module/kvm_amd/parameters/sev_snp"),
-        ),
+        ("snp", Tee::Snp(SnpOptions::default()), is_on("/sys/module/kvm_amd/parameters/sev_snp")),
         ("tdx", Tee::Tdx(TdxOptions::default()), is_on("/sys/module/kvm_intel/parameters/tdx")),
         ("sim", Tee::Sim { socket: folder.path().join("no-socket") }, false),
     ] {

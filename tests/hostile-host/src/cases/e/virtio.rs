@@ -125,8 +125,7 @@ fn lie_in_rings(context: &Context) -> anyhow::Result<String> {
         MEMORY >> 20,
         memory.display()
     );
-    let running =
-        guest.run_with_console(&["-object", &backend, "-machine", "memory-backend=ram"]);
+    let running = guest.run_with_console(&["-object", &backend, "-machine", "memory-backend=ram"]);
     // Its disk holds no initdata: the agent waits for a host to tell, and every driver is at work.
     running.wait_for("the guest does not start", PATIENCE);
     let mut qmp = running.qmp();

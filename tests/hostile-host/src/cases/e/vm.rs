@@ -128,7 +128,8 @@ pub(crate) fn pair(context: &Context) -> anyhow::Result<Pair> {
     // Firmware puts tables near the end of memory.
     const SEARCHED: u64 = 32 << 20;
     let end = hostile.memory(MEMORY - SEARCHED, SEARCHED);
-    let arrived = |table: &Vec<u8>| (0..end.len()).step_by(16).any(|at| end[at..].starts_with(table));
+    let arrived =
+        |table: &Vec<u8>| (0..end.len()).step_by(16).any(|at| end[at..].starts_with(table));
     let pair = Pair {
         honest: see(&honest, &guest)?,
         hostile: see(&hostile, &guest)?,
@@ -164,7 +165,9 @@ fn canary() -> Vec<u8> {
 }
 
 /// Boots guests that must not come up, and gives what each did at last.
-pub(crate) fn refuse(guests: &[(&'static str, Guest<'_>)]) -> Vec<(&'static str, Option<String>, End)> {
+pub(crate) fn refuse(
+    guests: &[(&'static str, Guest<'_>)],
+) -> Vec<(&'static str, Option<String>, End)> {
     std::thread::scope(|scope| {
         let boots: Vec<_> = guests
             .iter()
