@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// Names the cases and their guards, and runs none.
     #[arg(long)]
     list: bool,
+    /// Changes each leaf of every allowed request once, and prints what the host may change and why.
+    #[arg(long)]
+    mutations: bool,
     /// Sabotages the guard of a case, or of each in turn with "all": the case must fail then.
     #[arg(long, conflicts_with_all = ["cases", "mode", "list"])]
     sabotage: Option<String>,
@@ -63,6 +66,7 @@ pub(crate) fn run(steps: &Steps, options: &Options) -> anyhow::Result<ExitCode> 
     }
     let mut suite = Command::new(program);
     suite.args(options.json.then_some("--json")).args(options.list.then_some("--list"));
+    suite.args(options.mutations.then_some("--mutations"));
     suite.args(options.cases.iter().flat_map(|case| ["--case", case]));
     suite.args(options.mode.iter().flat_map(|mode| ["--mode", mode]));
     let status = suite.status().context("start the suite")?;

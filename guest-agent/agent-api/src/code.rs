@@ -136,6 +136,8 @@ codes! {
     ImageDecrypt = "image.decrypt", next: "check that the broker holds the key that the image was encrypted with";
     /// The policy demands an encrypted image and this one is not.
     ImageNotEncrypted = "image.not-encrypted", next: "push the encrypted image, or generate the policy for the plain one";
+    /// The image does not carry the signature that the policy demands.
+    ImageSignature = "image.signature", next: "sign the image with the key that the policy names, or look for an interceptor";
     /// A volume that the container mounts has no content yet, or content that the node cannot send.
     VolumeContent = "volume.content", next: "check the volume's ConfigMap, Secret or projection: at most 1 MiB in 1024 files without folders";
     /// The guest has no room left.

@@ -112,7 +112,8 @@ const fn rpc_code(code: Code) -> RpcCode {
         | Code::AttestRefused
         | Code::ResourceDenied
         | Code::ImageDenied
-        | Code::ImageNotEncrypted => RpcCode::PERMISSION_DENIED,
+        | Code::ImageNotEncrypted
+        | Code::ImageSignature => RpcCode::PERMISSION_DENIED,
         Code::PullInProgress
         | Code::BrokerUnreachable
         | Code::BrokerBusy

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use casemate_agent_api::ApiError;
+use casemate_agent_api::Code;
 use casemate_agent_api::request::Network;
 use casemate_agent_api::request::PutVolume;
 use casemate_containers::ContainerId;
@@ -88,6 +89,17 @@ pub trait PullImages: Send + Sync {
         encryption: Encryption,
         progress: &PullProgress,
     ) -> Result<PulledImage, PullFailure>;
+
+    /// Checks that an image carries a signature of the key that the guest configuration has under
+    /// this name.
+    ///
+    /// # Errors
+    ///
+    /// [`PullFailure`] if it does not. Who can check none refuses every image that needs one.
+    async fn check_signature(&self, image: &ImageRef, signer: &str) -> Result<(), PullFailure> {
+        let text = format!("{image} needs a signature of {signer:?}, and none can be checked here");
+        Err(PullFailure { error: ApiError::new(Code::ImageSignature, text), is_transient: false })
+    }
 }
 
 /// How far a pull is, for people.

@@ -2,6 +2,7 @@
 //! The policy's images: pulled as soon as the guest is attested, before the host asks.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use crate::backend::PullFailure;
 use crate::backend::PullImages;
 use crate::backend::PullProgress;
+use crate::backend::PulledImage;
 use crate::timeline::Timeline;
 
 /// How long a create waits for its image, below kubelet's deadline of two minutes.
@@ -36,6 +38,8 @@ pub(crate) struct Images {
 
 struct Image {
     encryption: Encryption,
+    /// Names of the keys that must have signed it.
+    signers: BTreeSet<String>,
     containers: Vec<String>,
     state: watch::Sender<State>,
     progress: PullProgress,
@@ -59,11 +63,14 @@ impl Images {
         for (name, container) in &policy.containers {
             let image = images.entry(container.image.clone()).or_insert_with(|| Image {
                 encryption: container.encryption,
+                signers: BTreeSet::new(),
                 containers: Vec::new(),
                 state: watch::Sender::new(State::Idle),
                 progress: PullProgress::default(),
             });
             image.containers.push(name.clone());
+            // C6: of several demands on one image all hold.
+            image.signers.extend(container.signature.clone());
             // C9: of two demands on one image the stricter holds.
             if container.encryption == Encryption::Required {
                 image.encryption = Encryption::Required;
@@ -116,6 +123,14 @@ impl Images {
         }
     }
 
+    /// Signatures first: a layer without them is not worth fetching.
+    async fn fetch(&self, name: &ImageRef, image: &Image) -> Result<PulledImage, PullFailure> {
+        for signer in &image.signers {
+            self.puller.check_signature(name, signer).await?;
+        }
+        self.puller.pull(name, image.encryption, &image.progress).await
+    }
+
     fn pull(&self, name: &ImageRef) {
         let Some(image) = self.images.get(name) else { return };
         let begins = image.state.send_if_modified(|state| {
@@ -132,7 +147,7 @@ impl Images {
         tokio::spawn(async move {
             let Some(image) = this.images.get(&name) else { return };
             let pulled = match this.places.acquire().await {
-                Ok(_place) => this.puller.pull(&name, image.encryption, &image.progress).await,
+                Ok(_place) => this.fetch(&name, image).await,
                 Err(_) => return,
             };
             image.state.send_replace(match pulled {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The guest's one attested session with the broker, and what comes through it.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,9 +19,11 @@ use casemate_image_pull::BadReference;
 use casemate_image_pull::KeySource;
 use casemate_image_pull::KeyUnavailable;
 use casemate_image_pull::PinnedReference;
+use casemate_image_pull::PullError;
 use casemate_image_pull::PullRequest;
 use casemate_image_pull::Puller;
 use casemate_image_pull::Settings;
+use casemate_image_pull::SignerKey;
 use casemate_kbs_client::ClientError;
 use casemate_kbs_client::Endpoint;
 use casemate_kbs_client::EvidenceError;
@@ -160,6 +163,8 @@ impl FetchSecrets for Broker {
 pub(crate) struct GuestPuller {
     puller: Puller,
     broker: Arc<Broker>,
+    /// Keys that sign images, by their name in the initdata.
+    signers: BTreeMap<String, SignerKey>,
     pulls: AtomicU64,
 }
 
@@ -168,7 +173,7 @@ impl GuestPuller {
     ///
     /// # Errors
     ///
-    /// When the registries' settings in the initdata cannot be used.
+    /// When the registries' settings or a key in the initdata cannot be used.
     pub(crate) fn new(
         launch: &Launch,
         broker: Arc<Broker>,
@@ -182,7 +187,31 @@ impl GuestPuller {
         let puller = Puller::new(settings)
             .map_err(|error| ApiError::new(Code::InitdataInvalid, chain(&error)))?;
         std::fs::create_dir_all(IMAGES).map_err(|error| ApiError::new(Code::Internal, error))?;
-        Ok(Self { puller, broker, pulls: AtomicU64::new(0) })
+        let mut signers = BTreeMap::new();
+        for (name, signature) in &launch.config.image_signatures {
+            let key = SignerKey::from_pem(&signature.key).map_err(|error| {
+                ApiError::new(
+                    Code::InitdataInvalid,
+                    format_args!("image_signatures.{name}: {error}"),
+                )
+            })?;
+            signers.insert(name.clone(), key);
+        }
+        Ok(Self { puller, broker, signers, pulls: AtomicU64::new(0) })
+    }
+}
+
+fn pinned(image: &ImageRef) -> Result<PinnedReference, PullFailure> {
+    image.to_string().parse().map_err(|error: BadReference| PullFailure {
+        error: ApiError::new(Code::InitdataInvalid, error),
+        is_transient: false,
+    })
+}
+
+fn failure(error: &PullError) -> PullFailure {
+    PullFailure {
+        error: ApiError::new(error.code(), chain(error)),
+        is_transient: error.is_transient(),
     }
 }
 
@@ -194,21 +223,24 @@ impl PullImages for GuestPuller {
         encryption: Encryption,
         progress: &PullProgress,
     ) -> Result<PulledImage, PullFailure> {
-        let malformed = |error: BadReference| PullFailure {
-            error: ApiError::new(Code::InitdataInvalid, error),
-            is_transient: false,
-        };
-        let reference: PinnedReference = image.to_string().parse().map_err(malformed)?;
+        let reference = pinned(image)?;
         // One directory per attempt; a registry's name does not belong into a path.
         let number = self.pulls.fetch_add(1, Ordering::Relaxed);
         let destination = PathBuf::from(IMAGES).join(number.to_string());
         let request = PullRequest { image: reference, encryption, destination };
-        match self.puller.pull(&request, &*self.broker, progress).await {
-            Ok(pulled) => Ok(PulledImage { rootfs: pulled.rootfs }),
-            Err(error) => Err(PullFailure {
-                error: ApiError::new(error.code(), chain(&error)),
-                is_transient: error.is_transient(),
-            }),
-        }
+        let pulled = self.puller.pull(&request, &*self.broker, progress).await;
+        let pulled = pulled.map_err(|error| failure(&error))?;
+        Ok(PulledImage { rootfs: pulled.rootfs })
+    }
+
+    async fn check_signature(&self, image: &ImageRef, signer: &str) -> Result<(), PullFailure> {
+        // The documents were compared at boot; a name without a key stays a refusal.
+        let unknown = || PullFailure {
+            error: ApiError::new(Code::ImageSignature, format_args!("{signer:?} names no key")),
+            is_transient: false,
+        };
+        let key = self.signers.get(signer).ok_or_else(unknown)?;
+        let checked = self.puller.verify_signature(&pinned(image)?, key).await;
+        checked.map_err(|error| failure(&error))
     }
 }

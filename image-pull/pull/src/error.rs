@@ -146,6 +146,14 @@ pub enum PullError {
         /// Layers of the configuration.
         diff_ids: usize,
     },
+    /// The image does not carry the signature that the policy demands.
+    #[error("signature of {digest} is refused: {reason}")]
+    Signature {
+        /// The manifest.
+        digest: Digest,
+        /// Why.
+        reason: &'static str,
+    },
     /// All layers together are over the cap.
     #[error("layers have {size} bytes together, more than {max}")]
     Layers {
@@ -271,6 +279,7 @@ impl PullError {
             | Self::AccountFile { .. }
             | Self::Layout { .. } => Code::ImageInvalid,
             Self::NotEncrypted => Code::ImageNotEncrypted,
+            Self::Signature { .. } => Code::ImageSignature,
             Self::LayerKey { .. } | Self::Decrypt { .. } => Code::ImageDecrypt,
             Self::Key { source, .. } => source.code,
             Self::Unpack { source, .. } | Self::Destination { source, .. } => unpack_code(source),

@@ -45,6 +45,7 @@ mod progress;
 mod puller;
 mod reference;
 mod resolve;
+mod signature;
 mod tls;
 mod token;
 
@@ -71,3 +72,5 @@ pub use resolve::ImageSource;
 pub use resolve::ResolvedImage;
 pub use resolve::resolve_documents;
 pub use resolve::resolve_layout;
+pub use signature::BadSignerKey;
+pub use signature::SignerKey;

@@ -166,7 +166,7 @@ fn check_pinned(reference: &Reference, found: Digest) -> Result<(), PullError> {
 }
 
 /// Fetches what `descriptor` describes.
-async fn fetch(
+pub(crate) async fn fetch(
     client: &Client,
     request: Request<'_>,
     descriptor: &Descriptor,

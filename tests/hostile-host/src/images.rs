@@ -73,6 +73,22 @@ impl Pulls {
         self.directory.path().join("rootfs")
     }
 
+    /// A puller with `pinned` under this guest's CA.
+    pub(crate) fn puller(&self, registry: &Registry, pinned: &[&str]) -> anyhow::Result<Puller> {
+        let entry = |host: &&str| casemate_policy::Registry {
+            host: (*host).to_owned(),
+            location: None,
+            ca: self.ca.pem.clone(),
+        };
+        Ok(Puller::new(Settings {
+            registries: pinned.iter().map(entry).collect(),
+            credentials: (self.credentials)(&registry.host),
+            limits: self.limits,
+            timeouts: self.timeouts,
+            resolver: None,
+        })?)
+    }
+
     /// Pulls `digest` from `registry`, with `pinned` under this guest's CA. What fails leaves
     /// nothing behind, which is looked at here.
     pub(crate) async fn pull_with(
@@ -82,18 +98,7 @@ impl Pulls {
         digest: Digest,
         keys: &dyn KeySource,
     ) -> anyhow::Result<Result<PulledImage, PullError>> {
-        let entry = |host: &&str| casemate_policy::Registry {
-            host: (*host).to_owned(),
-            location: None,
-            ca: self.ca.pem.clone(),
-        };
-        let puller = Puller::new(Settings {
-            registries: pinned.iter().map(entry).collect(),
-            credentials: (self.credentials)(&registry.host),
-            limits: self.limits,
-            timeouts: self.timeouts,
-            resolver: None,
-        })?;
+        let puller = self.puller(registry, pinned)?;
         let request = PullRequest {
             image: format!("{}/app@{digest}", registry.host).parse()?,
             encryption: self.encryption,

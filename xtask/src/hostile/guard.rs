@@ -84,7 +84,8 @@ fn search_file(
 ) -> anyhow::Result<()> {
     let text = fs::read_to_string(&module.file)
         .with_context(|| format!("read {}", module.file.display()))?;
-    let file = syn::parse_file(&text).with_context(|| format!("parse {}", module.file.display()))?;
+    let file =
+        syn::parse_file(&text).with_context(|| format!("parse {}", module.file.display()))?;
     search(&file.items, module, segments, found)
 }
 
@@ -137,7 +138,11 @@ fn search(
 
 /// Where the modules of a file lie: beside a crate's first file, else in the folder of its name.
 fn folder_of(file: &Path, is_root: bool) -> PathBuf {
-    if is_root { file.parent().map(PathBuf::from).unwrap_or_default() } else { file.with_extension("") }
+    if is_root {
+        file.parent().map(PathBuf::from).unwrap_or_default()
+    } else {
+        file.with_extension("")
+    }
 }
 
 fn is_type(of: &syn::Type, name: &str) -> bool {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -67,11 +68,7 @@ pub(super) fn run(
             // Every guard, whichever case is wanted: the next run then has nothing to build.
             let all = listed.iter().filter_map(|line| {
                 let guard = line.get("guard").and_then(Value::as_str)?.to_owned();
-                Some(Target {
-                    case: text(line, "case"),
-                    guard,
-                    expression: text(line, "sabotage"),
-                })
+                Some(Target { case: text(line, "case"), guard, expression: text(line, "sabotage") })
             });
             build(&all.collect::<Vec<_>>())
         })?;
@@ -150,6 +147,7 @@ fn build(targets: &[Target]) -> anyhow::Result<PathBuf> {
     mirror(&step::workspace(), &copy, &switches, &mut kept)?;
     sweep(&copy, &kept)?;
     let products = folder.join("target");
+    seed(&step::target().join("debug"), &products.join("debug"))?;
     let mut cargo = step::cargo();
     cargo
         .current_dir(&copy)
@@ -159,9 +157,45 @@ fn build(targets: &[Target]) -> anyhow::Result<PathBuf> {
     // Cases look for guest images below the target directory that they run from.
     let images = products.join("casemate");
     if !images.exists() {
-        std::os::unix::fs::symlink(step::build_folder(), &images).context("link the build folder")?;
+        std::os::unix::fs::symlink(step::build_folder(), &images)
+            .context("link the build folder")?;
     }
     Ok(products.join("debug").join(PACKAGE))
+}
+
+/// Begins the products with the third-party crates that are built already: they hold no guard, and
+/// cargo knows them by their own fingerprints. What is large and never written again is linked.
+fn seed(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if to.exists() || !from.join("deps").is_dir() {
+        return Ok(());
+    }
+    for folder in [".fingerprint", "build", "deps"] {
+        let place = to.join(folder);
+        fs::create_dir_all(&place).with_context(|| format!("make {}", place.display()))?;
+        let mut copied = Vec::new();
+        let mut linked = Vec::new();
+        for entry in fs::read_dir(from.join(folder)).context("read what cargo has built")? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if OWN.iter().any(|own| name.trim_start_matches("lib").starts_with(own)) {
+                continue;
+            }
+            match path.extension().and_then(|extension| extension.to_str()) {
+                _ if folder != "deps" => copied.push(path),
+                Some("rlib" | "rmeta" | "so") => linked.push(path),
+                Some("d") => copied.push(path),
+                _ => {}
+            }
+        }
+        for (files, option) in [(copied, "--recursive"), (linked, "--link")] {
+            for some in files.chunks(500) {
+                let mut copy = Command::new("cp");
+                copy.args(["--preserve=all", "--no-clobber", option]).args(some).arg(&place);
+                step::quiet(copy)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Copies the sources with their switches; a file that is as it was keeps its time, so that nothing
@@ -225,3 +259,7 @@ fn sweep(folder: &Path, kept: &BTreeSet<PathBuf>) -> anyhow::Result<()> {
 fn text(line: &Value, key: &str) -> String {
     line.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
+
+/// How the names of this workspace's crates begin, as packages and as files.
+const OWN: &[&str] =
+    &["casemate", "containerd-shim-casemate", "containerd_shim_casemate", "vm", "xtask"];

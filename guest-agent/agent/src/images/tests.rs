@@ -126,3 +126,20 @@ async fn an_unknown_container_has_no_image() {
     let (images, _) = images(&["optional"], vec![]);
     assert_eq!(images.rootfs("other").await.unwrap_err().code(), Code::PolicyContainer);
 }
+
+#[tokio::test]
+async fn an_image_without_its_signature_is_not_fetched() {
+    // C6: who cannot check a signature refuses, and no layer is asked for.
+    let policy = policy(&["optional"]).to_toml();
+    let signed = policy.replace("encryption =", "signature = \"owner\"\nencryption =");
+    let policy = Policy::parse(signed.as_bytes()).unwrap();
+    let fake = Arc::new(Fake {
+        answers: Mutex::default(),
+        pulls: AtomicUsize::new(0),
+        encryption: Mutex::default(),
+    });
+    let images = Images::new(&policy, Arc::<Fake>::clone(&fake), Arc::default());
+    let error = images.rootfs("c0").await.unwrap_err();
+    assert_eq!(error.code(), Code::ImageSignature);
+    assert_eq!(fake.pulls.load(Ordering::SeqCst), 0);
+}

@@ -8,6 +8,7 @@ mod layers;
 mod manifests;
 mod references;
 mod registries;
+mod signatures;
 
 use crate::Case;
 
@@ -18,6 +19,7 @@ pub const CASES: &[&Case] = &[
     &manifests::C3,
     &manifests::C4,
     &layers::C5,
+    &signatures::C6,
     &references::C7,
     &keys::C8,
     &encryption::C9,

@@ -30,7 +30,7 @@ pub(super) const C1: Case = Case {
     level: Level::P,
     attack: "another image under the policy's tag",
     defence: Defence::Policy(Guard {
-        function: "casemate_policy_monitor::compare::image",
+        function: "casemate_policy_monitor::guard::create::check_image",
         sabotage: "Ok(())",
     }),
     run: |context| Box::pin(c1(context)),
@@ -77,9 +77,10 @@ pub(super) const C15: Case = Case {
     id: "C15",
     level: Level::P,
     attack: "another pause image, or a container of the host's own beside the pod's",
-    defence: Defence::Policy(Guard {
-        function: "casemate_policy_monitor::monitor::Monitor::granted",
-        sabotage: "Ok(())",
+    defence: Defence::Code(Guard {
+        function: "casemate_policy_monitor::monitor::Monitor::named",
+        sabotage: "self.policy.containers.values().next().ok_or_else(|| \
+                   Denial::new(Rule::Container, field, name))",
     }),
     run: |context| Box::pin(c15(context)),
 };
