@@ -35,6 +35,10 @@ pub(crate) fn parse(initdata: &Initdata) -> Result<Documents, DocumentsError> {
         .map_err(|source| DocumentsError::Document { name: POLICY_ENTRY, source })?;
     let config = GuestConfig::parse(entry(CONFIG_ENTRY)?.as_bytes())
         .map_err(|source| DocumentsError::Document { name: CONFIG_ENTRY, source })?;
+    // C6: a signature that no key could prove is found before anything starts.
+    config
+        .check_policy(&policy)
+        .map_err(|source| DocumentsError::Document { name: POLICY_ENTRY, source })?;
     let rules = initdata.entry(casemate_policy_rules::ENTRY).map(str::to_owned);
     Ok(Documents { policy, config, rules })
 }
@@ -98,6 +102,15 @@ MIIB
         assert_eq!(documents.rules, None);
         let ruled = [both[0], both[1], ("policy.rego", "package casemate")];
         assert_eq!(parse(&initdata(&ruled)).unwrap().rules.as_deref(), Some("package casemate"));
+    }
+
+    #[test]
+    fn a_signature_without_a_key_is_refused() {
+        // C6.
+        let signed = POLICY.replace("encryption =", "signature = \"owner\"\n        encryption =");
+        let refuse = parse(&initdata(&[("policy.toml", &signed), ("casemate.toml", CONFIG)]));
+        let error = refuse.unwrap_err();
+        assert!(matches!(error, DocumentsError::Document { name: POLICY_ENTRY, .. }), "{error}");
     }
 
     #[test]
