@@ -53,6 +53,17 @@ pub(crate) fn verify_cost(steps: &Steps) -> anyhow::Result<()> {
     })
 }
 
+/// Measures what a decision costs; optimised, as the guest's agent is.
+pub(crate) fn decision_cost(steps: &Steps) -> anyhow::Result<()> {
+    steps.step("build the examples monitor_cost and decision_cost for release", || {
+        let mut build = cargo();
+        build.args(["build", "--locked", "--release", "-p", "casemate-policy-monitor"]);
+        build.args(["-p", "casemate-rego-engine", "--features", "casemate-rego-engine/rego"]);
+        build.args(["--example", "monitor_cost", "--example", "decision_cost"]);
+        show(build)
+    })
+}
+
 /// The static guest programs and both guest images.
 pub(crate) fn guest_images(steps: &Steps) -> anyhow::Result<()> {
     steps.step("build the guest's programs (static)", || {
@@ -169,8 +180,30 @@ pub(crate) fn tests(steps: &Steps) -> anyhow::Result<()> {
             test.args(NEED_VECTORS.iter().flat_map(|name| ["--exclude", name]));
         }
         show(test)
+    })?;
+    steps.step("run the tests of what is optional: Rego", || {
+        let mut test = cargo();
+        test.args([
+            "test",
+            "--locked",
+            "--no-fail-fast",
+            "--features",
+            REGO_FEATURES.join(",").as_str(),
+        ])
+        .args(
+            REGO_FEATURES
+                .iter()
+                .filter_map(|feature| feature.split_once('/'))
+                .flat_map(|(name, _)| ["-p", name]),
+        )
+        .env("CASEMATE_REQUIRE", "1");
+        show(test)
     })
 }
+
+/// No program has them by default.
+const REGO_FEATURES: &[&str] =
+    &["casemate-policy-rules/rego", "casemate-rego-engine/rego", "casemate-rego/rego"];
 
 /// `PATH`, and behind it the programs that the set-up unpacked without installing them.
 fn path_with_tools() -> anyhow::Result<OsString> {

@@ -156,6 +156,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("casemate-verifier", IO, "verdicts are reached without I/O"),
     ("casemate-ear", IO, "tokens are made and read without I/O"),
     ("casemate-kbs-protocol", IO, "the protocol is pure"),
+    ("casemate-audit", IO, "the audit log is kept and read without I/O"),
     ("casemate-policy", IO, "the policy is data"),
     ("casemate-policy-monitor", IO, "the monitor is pure"),
     ("casemate-launch-digest", IO, "digests are computed without I/O"),

@@ -138,6 +138,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             build::release_programs(&steps)?;
             build::digest_cost(&steps)?;
             build::verify_cost(&steps)?;
+            build::decision_cost(&steps)?;
             build::guest_images(&steps)?;
             build::end_to_end("bench", &options)
         }

@@ -68,8 +68,8 @@ pub(crate) fn run(steps: &Steps, scope: Scope) -> anyhow::Result<()> {
     }
     let inputs = step::build_folder().join("inputs");
     steps.step("fetch the guest's kernel and firmware", || guest_inputs(&inputs))?;
-    if scope == Scope::Test && !step::build_folder().join("venv/bin/sev-snp-measure").exists() {
-        steps.step("install the tests' oracle sev-snp-measure", python_oracles)?;
+    if scope == Scope::Test && !is_complete(&step::build_folder().join("venv"), ORACLES) {
+        steps.step("install the tests' oracles from PyPI", python_oracles)?;
     }
     Ok(())
 }
@@ -131,7 +131,8 @@ fn python_oracles() -> anyhow::Result<()> {
     quiet(make)?;
     let mut pip = Command::new(venv.join("bin/pip"));
     pip.args(["install", "--quiet", "--no-cache-dir", "--disable-pip-version-check"]).args(ORACLES);
-    quiet(pip).map(drop)
+    quiet(pip)?;
+    mark_complete(&venv, ORACLES)
 }
 
 fn is_installed(package: &str) -> bool {
@@ -197,4 +198,4 @@ const UNPACKED: &[(&str, &str, &[&str])] = &[
 ];
 
 /// From PyPI, pinned.
-const ORACLES: &[&str] = &["sev-snp-measure==0.0.13"];
+const ORACLES: &[&str] = &["regopy==1.5.2", "sev-snp-measure==0.0.13"];

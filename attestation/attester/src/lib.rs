@@ -39,8 +39,8 @@
 //! - Whatever is read has a cap, a named constant beside its reader.
 //! - Another process that writes into a request of configfs-tsm is found by the kernel's count of
 //!   writes.
-//! - `unsafe` stands in the module `ioctl` alone; [`abi`], [`CertificateTable`], [`Quote`] and
-//!   [`EventLog`] are pure.
+//! - `unsafe` stands in the module `ioctl` alone; [`abi`], [`Quote`] and [`EventLog`] are
+//!   pure.
 
 pub mod abi;
 mod certificates;
@@ -57,7 +57,6 @@ mod tsm;
 #[cfg(test)]
 mod vectors;
 
-pub use certificates::{CertificateGuid, CertificateTable, CertificateTableError};
 pub use event_log::{EVENT_LOG, EventLog, EventLogError, MAX_EVENT_LOG, MAX_EVENT_LOG_AREA};
 pub use quote::{Quote, QuoteError};
 pub use report::{Report, ReportData};

@@ -6,11 +6,13 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use casemate_evidence::snp::{TableEntry, TableError};
+
 use crate::abi::{
     CERTIFICATES_MAX, ExitInfo, ExtendedReportRequest, PAGE, RESPONSE_LEN, ReportRequest,
     ResponseError, VMM_BUSY, VMM_INVALID_LEN, parse_response,
 };
-use crate::certificates::{CertificateTable, CertificateTableError};
+use crate::certificates;
 use crate::ioctl::{self, Outcome};
 use crate::report::{Report, ReportData};
 
@@ -31,7 +33,7 @@ pub struct SnpEvidence {
     /// The signed report.
     pub report: Report,
     /// What the host says about the chain, possibly nothing.
-    pub certificates: CertificateTable,
+    pub certificates: Vec<TableEntry>,
 }
 
 /// Why the device gave no evidence.
@@ -82,7 +84,7 @@ pub enum SevGuestError {
     Response(#[from] ResponseError),
     /// The certificate table is malformed.
     #[error("the host's certificate table is malformed")]
-    Certificates(#[from] CertificateTableError),
+    Certificates(#[from] TableError),
 }
 
 impl SevGuest {
@@ -149,7 +151,7 @@ impl SevGuest {
         }
         check(outcome)?;
         let report = parse_response(&response, data)?;
-        let certificates = CertificateTable::parse(&certificates)?;
+        let certificates = certificates::read(&certificates)?;
         Ok(SnpEvidence { report, certificates })
     }
 }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::certificates::{CertificateTable, CertificateTableError};
+use casemate_evidence::snp::TableError;
+
+use crate::certificates;
 use crate::event_log::{EVENT_LOG, EventLog, EventLogError};
 use crate::files::{Files, Kernel};
 use crate::quote::{Quote, QuoteError};
@@ -208,7 +210,7 @@ fn snp_evidence(reports: &TsmReports, data: &ReportData) -> Result<SnpEvidence, 
     if !report.carries(data) {
         return Err(Error::ForeignReportData);
     }
-    let certificates = CertificateTable::parse(&raw.auxblob)?;
+    let certificates = certificates::read(&raw.auxblob)?;
     Ok(SnpEvidence { report, certificates })
 }
 
@@ -236,7 +238,7 @@ pub enum Error {
     ForeignReportData,
     /// The certificate table of configfs-tsm is malformed.
     #[error("the host's certificate table is malformed")]
-    Certificates(#[from] CertificateTableError),
+    Certificates(#[from] TableError),
     /// The host's quote service gave no usable quote.
     #[error("the host's quote service gave no usable quote")]
     Quote(#[from] QuoteError),

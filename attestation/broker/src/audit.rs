@@ -42,7 +42,7 @@ pub(crate) struct Entry {
     pub(crate) root: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) measurement: Option<Measurement>,
-    /// HOST_DATA, the initdata's digest.
+    /// HOST_DATA or MRCONFIGID, the initdata's digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host_data: Option<String>,
     /// Id of the token, the same in an attestation and what is fetched with it.
@@ -58,7 +58,10 @@ pub(crate) struct Entry {
     /// The report that was judged, hexadecimal, so that anybody can judge it again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) report: Option<String>,
-    /// The certificate of the key that signed it, DER in hexadecimal.
+    /// The quote that was judged, in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) quote: Option<String>,
+    /// The certificate of the key that signed the report, DER in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) vcek: Option<String>,
 }
@@ -95,6 +98,7 @@ impl Entry {
             audit_head: None,
             verdict: Vec::new(),
             report: None,
+            quote: None,
             vcek: None,
         }
     }

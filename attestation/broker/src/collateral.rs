@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Certificates that did not come with a report: hosts often give none. They are fetched from AMD's
-//! service, or from who stands for it, only where the owner says so.
+//! What does not come with evidence: certificates of AMD's, which hosts often do not give, and
+//! Intel's collateral, which no quote holds. They are fetched from the vendors' services, or from who
+//! stands for them, only where the owner says so.
 
 use std::fs;
 use std::io;
@@ -17,11 +18,18 @@ use casemate_collateral::Endpoints;
 use casemate_collateral::FetchError;
 use casemate_collateral::Https;
 use casemate_collateral::HttpsError;
+use casemate_collateral::IntelService;
+use casemate_collateral::Platform;
+use casemate_collateral::Update;
+use casemate_evidence::collateral::Collateral as IntelCollateral;
 use casemate_evidence::snp::CertificateKind;
 use casemate_evidence::snp::Evidence;
 use casemate_evidence::snp::Product;
+use casemate_evidence::tdx::Certificate;
+use casemate_evidence::tdx::Quote;
 use casemate_verifier::Root;
 use casemate_verifier::RootKind;
+use casemate_verifier::tdx;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
@@ -38,10 +46,12 @@ const CACHE_DIR: &str = "collateral";
 ///
 /// A guest's claim of a chip is not proven before its certificate is there: anybody who can attest
 /// can make the broker ask for chips. Few requests are under way at once, the service's wish to be
-/// left alone is kept, and a certificate that is kept is not asked for again.
+/// left alone is kept, and a certificate that is kept is not asked for again. For a quote, which
+/// holds its certificates, callers look at its signatures before they ask.
 pub(crate) struct Collateral {
     transport: Https,
-    endpoints: Endpoints,
+    kds: Option<Endpoint>,
+    intel: Option<IntelService>,
     cache: Cache,
     permits: Semaphore,
 }
@@ -51,8 +61,13 @@ pub(crate) struct Collateral {
 #[serde(deny_unknown_fields)]
 struct File {
     /// AMD's service, or who stands for it.
-    kds: String,
-    /// CAs of that service beside the public web's, PEM.
+    kds: Option<String>,
+    /// A caching service (PCCS) for Intel's collateral.
+    pccs: Option<String>,
+    /// Intel's own service in its place.
+    #[serde(default)]
+    pcs: bool,
+    /// CAs of these services beside the public web's, PEM.
     #[serde(default)]
     ca: String,
 }
@@ -67,6 +82,12 @@ pub enum CollateralError {
     /// `kds` is no endpoint.
     #[error("kds is not usable")]
     Endpoint(#[source] EndpointError),
+    /// `pccs` is no endpoint.
+    #[error("pccs is not usable")]
+    Pccs(#[source] EndpointError),
+    /// No service, or both of Intel's.
+    #[error("give kds, or one of pccs and `pcs = true`, or both kinds")]
+    Services,
     /// `ca` is not usable.
     #[error("ca is not usable")]
     Https(#[source] HttpsError),
@@ -90,10 +111,22 @@ impl Collateral {
 
     fn from_settings(text: &str, cache: &Path) -> Result<Self, CollateralError> {
         let file: File = toml::from_str(text).map_err(CollateralError::Toml)?;
-        let kds = Endpoint::new(&file.kds).map_err(CollateralError::Endpoint)?;
+        let endpoint = |url: Option<String>| url.map(|url| Endpoint::new(&url)).transpose();
+        let kds = endpoint(file.kds).map_err(CollateralError::Endpoint)?;
+        let pccs = endpoint(file.pccs).map_err(CollateralError::Pccs)?;
+        let intel = match (pccs, file.pcs) {
+            (Some(_), true) => return Err(CollateralError::Services),
+            (Some(pccs), false) => Some(IntelService::Pccs(pccs)),
+            (None, true) => Some(Endpoints::default().intel),
+            (None, false) => None,
+        };
+        if kds.is_none() && intel.is_none() {
+            return Err(CollateralError::Services);
+        }
         Ok(Self {
             transport: Https::new(&file.ca).map_err(CollateralError::Https)?,
-            endpoints: Endpoints { kds, ..Endpoints::default() },
+            kds,
+            intel,
             cache: Cache::open(cache).map_err(CollateralError::Cache)?,
             permits: Semaphore::new(MAX_FETCHES),
         })
@@ -103,22 +136,13 @@ impl Collateral {
     /// cannot be had, the evidence stays as it is, for the verdict to refuse.
     pub(crate) async fn complete(&self, evidence: &mut Evidence, roots: &[Root], now: u64) {
         let is_leaf = |kind| matches!(kind, CertificateKind::Vcek | CertificateKind::Vlek);
+        let Some(kds) = self.kds.clone() else { return };
         if evidence.certificates.iter().any(|entry| is_leaf(entry.kind)) {
             return;
         }
         let Ok(permit) = self.permits.acquire().await else { return };
-        let client = match anchors(roots) {
-            Ok(anchors) => Client::new(
-                self.transport.clone(),
-                self.endpoints.clone(),
-                anchors,
-                self.cache.clone(),
-            ),
-            Err(error) => {
-                tracing::error!(%error, "the vendors' roots are not usable");
-                return;
-            }
-        };
+        let endpoints = Endpoints { kds, ..Endpoints::default() };
+        let Some(client) = self.client(endpoints, anchors(roots)) else { return };
         let found = client.snp(&evidence.report, &evidence.certificates, None, now).await;
         drop(permit);
         match found {
@@ -128,6 +152,50 @@ impl Collateral {
             }
             Err(error) => log(&error),
         }
+    }
+
+    /// Intel's collateral of the platform that a quote names, under the one of `roots` that its
+    /// chain ends in. `None` when it cannot be had, for the verdict to refuse.
+    pub(crate) async fn of_quote(
+        &self,
+        quote: &Quote,
+        roots: &[tdx::Root],
+        now: u64,
+    ) -> Option<IntelCollateral> {
+        let intel = self.intel.clone()?;
+        let platform = Platform::of(quote).ok()?;
+        let chain = Certificate::parse_chain(quote.pck_chain()).ok()?;
+        let ends_in = |root: &&tdx::Root| {
+            let certificate = root.certificate();
+            chain.iter().any(|one| one.key() == certificate.key())
+                || chain.iter().any(|one| one.issuer() == certificate.subject())
+        };
+        let root = roots.iter().find(ends_in)?.clone();
+        let permit = self.permits.acquire().await.ok()?;
+        let endpoints = Endpoints { intel, ..Endpoints::default() };
+        let anchors = Anchors::vendors().map(|anchors| anchors.with_intel(root));
+        let found = self.client(endpoints, anchors)?.tdx(platform, Update::Early, now).await;
+        drop(permit);
+        match found {
+            Ok(found) => {
+                found.setbacks.iter().for_each(log);
+                Some(found.collateral().clone())
+            }
+            Err(error) => {
+                log(&error);
+                None
+            }
+        }
+    }
+
+    fn client(
+        &self,
+        endpoints: Endpoints,
+        anchors: Result<Anchors, AnchorsError>,
+    ) -> Option<Client> {
+        let unusable = |error| tracing::error!(%error, "the vendors' roots are not usable");
+        let anchors = anchors.map_err(unusable).ok()?;
+        Some(Client::new(self.transport.clone(), endpoints, anchors, self.cache.clone()))
     }
 }
 
@@ -159,8 +227,16 @@ mod tests {
     fn nobody_is_asked_unless_the_owner_says_so() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Collateral::open(dir.path()).unwrap().is_none());
-        fs::write(dir.path().join(COLLATERAL_FILE), "kds = \"https://kds.example\"\n").unwrap();
-        assert!(Collateral::open(dir.path()).unwrap().is_some());
+        for (settings, kds, intel) in [
+            ("kds = \"https://kds.example\"\n", true, false),
+            ("pccs = \"https://pccs.example:8081\"\n", false, true),
+            ("pcs = true\n", false, true),
+            ("kds = \"https://kds.example\"\npcs = true\n", true, true),
+        ] {
+            fs::write(dir.path().join(COLLATERAL_FILE), settings).unwrap();
+            let opened = Collateral::open(dir.path()).unwrap().unwrap();
+            assert_eq!((opened.kds.is_some(), opened.intel.is_some()), (kds, intel), "{settings}");
+        }
     }
 
     #[test]
@@ -170,6 +246,10 @@ mod tests {
             "",
             "kds = 1",
             "kds = \"http://kds.example\"",
+            "pccs = \"http://pccs.example\"",
+            "pcs = false",
+            "pcs = true\npccs = \"https://pccs.example\"",
+            "pcs = \"https://pcs.example\"",
             "kds = \"https://kds.example\"\nkdss = \"x\"",
             "kds = \"https://kds.example\"\nca = \"-----BEGIN CERTIFICATE-----\"",
         ] {

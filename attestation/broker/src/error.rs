@@ -101,6 +101,15 @@ pub enum BrokerError {
         #[source]
         source: RootError,
     },
+    /// A root for TDX cannot be used.
+    #[error("failed to use root {name}")]
+    TdxRoot {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: casemate_verifier::tdx::RootError,
+    },
     /// The name is taken or unknown.
     #[error("{what} {name} {problem}")]
     Name {
@@ -169,6 +178,7 @@ impl BrokerError {
             | Self::NotInitialised { .. }
             | Self::HostName
             | Self::Root { .. }
+            | Self::TdxRoot { .. }
             | Self::Name { .. }
             | Self::ResourceSize { .. }
             | Self::Listen { .. }

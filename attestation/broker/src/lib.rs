@@ -57,4 +57,7 @@ pub use listen::serve;
 pub use setup::init;
 pub use store::Listing;
 pub use store::RootChoice;
+pub use store::RootName;
+pub use store::Roots;
 pub use store::Store;
+pub use store::TdRegister;

@@ -12,6 +12,7 @@ use casemate_broker::BrokerError;
 use casemate_broker::RootChoice;
 use casemate_broker::Store;
 use casemate_broker::SystemClock;
+use casemate_broker::TdRegister;
 use casemate_broker::init;
 use casemate_broker::serve;
 use casemate_kbs_protocol::MAX_RESOURCE_BYTES;
@@ -83,10 +84,10 @@ enum RootCommand {
         folder: Folder,
         #[arg(long)]
         name: String,
-        /// amd-milan, amd-genoa, amd-turin or simulated.
+        /// amd-milan, amd-genoa, amd-turin, intel, simulated or simulated-tdx.
         #[arg(long)]
         kind: RootChoice,
-        /// PEM with the ARK and, optionally, ASK and ASVK.
+        /// PEM with the ARK and, optionally, ASK and ASVK; for TDX with the root alone.
         file: PathBuf,
     },
     /// No longer trust a root.
@@ -100,21 +101,54 @@ enum RootCommand {
 
 #[derive(Subcommand)]
 enum ReferenceCommand {
-    /// Accept guests with this launch digest.
+    /// Accept guests with these launch digests.
     Add {
         #[command(flatten)]
         folder: Folder,
-        /// 96 hexadecimal digits, as `casemate measure` prints.
-        #[arg(long, value_name = "HEX")]
-        measurement: Measurement,
+        #[command(flatten)]
+        values: References,
     },
-    /// No longer accept guests with this launch digest.
+    /// No longer accept guests with these launch digests.
     Remove {
         #[command(flatten)]
         folder: Folder,
-        #[arg(long, value_name = "HEX")]
-        measurement: Measurement,
+        #[command(flatten)]
+        values: References,
     },
+}
+
+/// Launch digests, each 96 hexadecimal digits.
+#[derive(Args)]
+#[group(required = true, multiple = true)]
+struct References {
+    /// Of an SNP guest, as `casemate measure` prints; rules name the set `snp_launch_measurement`.
+    #[arg(long, value_name = "HEX")]
+    measurement: Vec<Measurement>,
+    /// MRTD of a TD; rules name the set `tdx_mrtd`.
+    #[arg(long, value_name = "HEX")]
+    mrtd: Vec<Measurement>,
+    /// RTMR0 of a TD; rules name the sets `tdx_rtmr0` to `tdx_rtmr3`.
+    #[arg(long, value_name = "HEX")]
+    rtmr0: Vec<Measurement>,
+    /// RTMR1 of a TD.
+    #[arg(long, value_name = "HEX")]
+    rtmr1: Vec<Measurement>,
+    /// RTMR2 of a TD.
+    #[arg(long, value_name = "HEX")]
+    rtmr2: Vec<Measurement>,
+    /// RTMR3 of a TD.
+    #[arg(long, value_name = "HEX")]
+    rtmr3: Vec<Measurement>,
+}
+
+impl References {
+    /// Those of TDs, each with what it is for.
+    fn of_tds(&self) -> impl Iterator<Item = (TdRegister, Measurement)> {
+        let Self { mrtd, rtmr0, rtmr1, rtmr2, rtmr3, .. } = self;
+        let values = [mrtd, rtmr0, rtmr1, rtmr2, rtmr3];
+        let each = TdRegister::ALL.into_iter().zip(values);
+        each.flat_map(|(register, values)| values.iter().map(move |value| (register, *value)))
+    }
 }
 
 #[derive(Subcommand)]
@@ -201,8 +235,8 @@ async fn run(command: Command) -> Result<(), BrokerError> {
 async fn run_server(dir: &Path, listen: SocketAddr) -> Result<(), BrokerError> {
     let failed = |source| BrokerError::Listen { address: listen.to_string(), source };
     let broker = Broker::open(dir, Arc::new(SystemClock)).await?;
-    for root in broker.store().roots().await? {
-        tracing::info!(root = %root.kind(), "evidence may end in this root");
+    for root in broker.store().roots().await?.kinds() {
+        tracing::info!(root, "evidence may end in this root");
     }
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -223,7 +257,7 @@ async fn run_root(command: RootCommand) -> Result<(), BrokerError> {
             let pem = String::from_utf8_lossy(&read_file(&file)?).into_owned();
             let store = Store::open(&folder.dir).await?;
             let root = store.add_root(&name, kind, &pem).await?;
-            println!("{} {}", root.kind(), hex::encode(root.ark_fingerprint()));
+            println!("{} {}", root.kind, hex::encode(root.fingerprint));
             store.close().await;
             Ok(())
         }
@@ -240,8 +274,22 @@ async fn run_reference(command: ReferenceCommand) -> Result<(), BrokerError> {
     let (ReferenceCommand::Add { folder, .. } | ReferenceCommand::Remove { folder, .. }) = &command;
     let store = Store::open(&folder.dir).await?;
     match command {
-        ReferenceCommand::Add { measurement, .. } => store.add_reference(measurement).await?,
-        ReferenceCommand::Remove { measurement, .. } => store.remove_reference(measurement).await?,
+        ReferenceCommand::Add { values, .. } => {
+            for value in &values.measurement {
+                store.add_reference(*value).await?;
+            }
+            for (register, value) in values.of_tds() {
+                store.add_tdx_reference(register, value).await?;
+            }
+        }
+        ReferenceCommand::Remove { values, .. } => {
+            for value in &values.measurement {
+                store.remove_reference(*value).await?;
+            }
+            for (register, value) in values.of_tds() {
+                store.remove_tdx_reference(register, value).await?;
+            }
+        }
     }
     store.close().await;
     Ok(())
@@ -274,6 +322,9 @@ async fn list(dir: &Path) -> Result<(), BrokerError> {
     }
     for measurement in listing.references {
         println!("reference {measurement}");
+    }
+    for (set, value) in listing.tdx_references {
+        println!("reference {set} {value}");
     }
     for (path, bytes) in listing.resources {
         println!("resource {path} {bytes} bytes");

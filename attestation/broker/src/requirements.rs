@@ -7,31 +7,54 @@ use std::path::Path;
 use casemate_evidence::snp::Evidence;
 use casemate_verifier::Measurement;
 use casemate_verifier::Policy;
+use casemate_verifier::PolicyError;
 use casemate_verifier::ReferenceValues;
 use casemate_verifier::Requirements;
 use casemate_verifier::SNP_LAUNCH;
+use casemate_verifier::tdx;
 
 use crate::error::BrokerError;
 use crate::setup;
 use crate::setup::RULES_FILE;
 
-/// Reads the demands of `dir` on what `evidence` is of, at `now`. The broker's own `measurements`
-/// are the set that the policy may refer to.
+/// Reads the demands of `dir` on what `evidence` is of, at `now`; `None` when SNP guests are not
+/// accepted. The broker's own `measurements` are the set that the policy may refer to.
 ///
 /// # Errors
 ///
 /// [`BrokerError`] when the file is missing or malformed: a rule that cannot be read is not a rule
 /// that does not exist.
-pub(crate) fn load(
+pub(crate) fn snp(
     dir: &Path,
     measurements: BTreeSet<Measurement>,
     evidence: &Evidence,
     now: u64,
-) -> Result<Requirements, BrokerError> {
+) -> Result<Option<Requirements>, BrokerError> {
     let references = ReferenceValues::from([(SNP_LAUNCH.to_owned(), measurements)]);
-    let unusable =
-        |source| BrokerError::Requirements { path: dir.join(RULES_FILE), source: Box::new(source) };
-    policy(dir)?.snp(evidence, &references, now).map_err(unusable)
+    usable(dir, policy(dir)?.snp(evidence, &references, now))
+}
+
+/// As [`snp`], on TDs, with the broker's own sets of references.
+///
+/// # Errors
+///
+/// As [`snp`].
+pub(crate) fn tdx(
+    dir: &Path,
+    references: &ReferenceValues,
+) -> Result<Option<tdx::Requirements>, BrokerError> {
+    usable(dir, policy(dir)?.tdx(references))
+}
+
+fn usable<T>(dir: &Path, found: Result<T, PolicyError>) -> Result<Option<T>, BrokerError> {
+    match found {
+        Ok(requirements) => Ok(Some(requirements)),
+        Err(PolicyError::NoTable { .. }) => Ok(None),
+        Err(source) => {
+            let path = dir.join(RULES_FILE);
+            Err(BrokerError::Requirements { path, source: Box::new(source) })
+        }
+    }
 }
 
 fn policy(dir: &Path) -> Result<Policy, BrokerError> {
@@ -57,7 +80,8 @@ mod tests {
     fn read(text: &str) -> Result<Requirements, BrokerError> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(RULES_FILE), text).unwrap();
-        load(dir.path(), BTreeSet::from([Measurement([1; 48])]), &evidence(), 0)
+        let references = BTreeSet::from([Measurement([1; 48])]);
+        Ok(snp(dir.path(), references, &evidence(), 0)?.unwrap())
     }
 
     fn evidence() -> Evidence {
@@ -91,6 +115,25 @@ mod tests {
         assert!(shown.contains("[snp.tcb.genoa]"));
         let rules = read(&format!("{active}{shown}")).unwrap();
         assert!(rules.guest.forbid_smt && rules.require_crl);
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(RULES_FILE), format!("{active}{shown}")).unwrap();
+        let mrtd = BTreeSet::from([Measurement([2; 48])]);
+        let references = ReferenceValues::from([("tdx_mrtd".to_owned(), mrtd.clone())]);
+        let rules = tdx(dir.path(), &references).unwrap().unwrap();
+        assert_eq!(rules.measurements, Some(mrtd));
+    }
+
+    #[test]
+    fn a_technology_without_a_table_is_not_accepted() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(RULES_FILE), setup::RULES_TEMPLATE).unwrap();
+        assert!(tdx(dir.path(), &ReferenceValues::new()).unwrap().is_none());
+        let only = "[tdx]\nwhere = \"any-genuine-chip\"\nmr-config-id = \"initdata\"\nmrtd = { reference = \"tdx_mrtd\" }\n";
+        std::fs::write(dir.path().join(RULES_FILE), only).unwrap();
+        assert!(snp(dir.path(), BTreeSet::new(), &evidence(), 0).unwrap().is_none());
+        // A set that is not there is an error, and no rule that does not exist.
+        let found = tdx(dir.path(), &ReferenceValues::new());
+        assert!(matches!(found, Err(BrokerError::Requirements { .. })));
     }
 
     #[test]
@@ -103,7 +146,7 @@ mod tests {
         assert!(matches!(found, Err(BrokerError::RequirementValue { .. })));
         let empty = tempfile::tempdir().unwrap();
         assert!(matches!(
-            load(empty.path(), BTreeSet::new(), &evidence(), 0),
+            snp(empty.path(), BTreeSet::new(), &evidence(), 0),
             Err(BrokerError::File { action: "read", .. })
         ));
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use casemate_kbs_protocol::HashAlgorithm;
+use casemate_kbs_protocol::Tee;
 use casemate_kbs_protocol::TeePublicKey;
 use casemate_verifier::Measurement;
 use ring::rand::SecureRandom as _;
@@ -15,9 +16,13 @@ use ring::rand::SystemRandom;
 /// An attested guest: what a release is decided on, and the key it is sealed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Guest {
+    pub(crate) tee: Tee,
     pub(crate) key: TeePublicKey,
     pub(crate) root: String,
+    /// Launch digest, of a TD its MRTD.
     pub(crate) measurement: Measurement,
+    /// Digest of the initdata, by which resources are granted: HOST_DATA, of a TD the first 32 bytes
+    /// of its MRCONFIGID.
     pub(crate) host_data: [u8; 32],
     /// Id of the token, for the audit log.
     pub(crate) id: String,
@@ -28,7 +33,7 @@ pub(crate) struct Guest {
 pub(crate) struct Pending {
     pub(crate) nonce: String,
     pub(crate) hash: HashAlgorithm,
-    pub(crate) tee: String,
+    pub(crate) tee: Tee,
 }
 
 /// Every session of the broker.
@@ -73,7 +78,7 @@ impl Sessions {
         &mut self,
         peer: IpAddr,
         hash: HashAlgorithm,
-        tee: String,
+        tee: Tee,
         now: u64,
     ) -> Result<(String, String), SessionError> {
         self.sweep(now);
@@ -199,6 +204,7 @@ mod tests {
 
     fn guest() -> Guest {
         Guest {
+            tee: Tee::Snp,
             key: TeeKeyPair::generate().unwrap().public_key().clone(),
             root: "simulated:test".into(),
             measurement: Measurement([1; 48]),
@@ -208,13 +214,13 @@ mod tests {
     }
 
     fn open(sessions: &mut Sessions, now: u64) -> Result<String, SessionError> {
-        sessions.open(PEER, HashAlgorithm::Sha384, "snp".into(), now).map(|(id, _)| id)
+        sessions.open(PEER, HashAlgorithm::Sha384, Tee::Snp, now).map(|(id, _)| id)
     }
 
     #[test]
     fn ids_are_version_4_uuids_and_nonces_are_32_bytes() {
         let mut sessions = Sessions::default();
-        let (id, nonce) = sessions.open(PEER, HashAlgorithm::Sha384, "snp".into(), 0).unwrap();
+        let (id, nonce) = sessions.open(PEER, HashAlgorithm::Sha384, Tee::Snp, 0).unwrap();
         assert_eq!(id.len(), 32);
         assert_eq!(&id[12..13], "4");
         assert!("89ab".contains(&id[16..17]));
@@ -262,7 +268,7 @@ mod tests {
         assert_eq!(open(&mut sessions, 0), Err(SessionError::Full));
         // Another address is not affected, and time frees all.
         let other = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
-        assert!(sessions.open(other, HashAlgorithm::Sha384, "snp".into(), 0).is_ok());
+        assert!(sessions.open(other, HashAlgorithm::Sha384, Tee::Snp, 0).is_ok());
         assert!(open(&mut sessions, SESSION_SECONDS).is_ok());
         assert_eq!(sessions.by_id.len(), 1);
     }
@@ -272,7 +278,7 @@ mod tests {
         let mut sessions = Sessions::default();
         for peer in 0..u32::try_from(MAX_SESSIONS).unwrap() {
             let peer = IpAddr::from((0x7F00_0000 + peer).to_be_bytes());
-            sessions.open(peer, HashAlgorithm::Sha384, "snp".into(), 0).unwrap();
+            sessions.open(peer, HashAlgorithm::Sha384, Tee::Snp, 0).unwrap();
         }
         assert_eq!(open(&mut sessions, 0), Err(SessionError::Full));
         assert!(open(&mut sessions, SESSION_SECONDS).is_ok());

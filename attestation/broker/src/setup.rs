@@ -180,4 +180,10 @@ host-data = \"initdata\"                # each resource is allowed to named init
 #
 # [snp.tcb.genoa]                     # for the reported and the committed TCB; other lines are refused
 # floor = { bootloader = \">= 10\", snp = \">= 23\", microcode = \">= 84\" }
+#
+# [tdx]                               # without this table no TD is accepted; it needs collateral.toml
+# where = \"any-genuine-chip\"          # or { platforms = [\"<32 hexadecimal digits>\"] }
+# mrtd = { reference = \"tdx_mrtd\" }   # those of `casemate-broker reference add --mrtd`
+# mr-config-id = \"initdata\"
+# require-event-log = true
 ";

@@ -4,17 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
-use casemate_evidence::snp::Product;
 use casemate_kbs_protocol::HOST_DATA_BYTES;
 use casemate_kbs_protocol::MAX_RESOURCE_BYTES;
 use casemate_kbs_protocol::ResourcePath;
 use casemate_kbs_protocol::Secret;
 use casemate_verifier::Measurement;
-use casemate_verifier::Root;
-use casemate_verifier::RootError;
+use casemate_verifier::ReferenceValues;
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::sqlite::SqliteJournalMode;
@@ -23,19 +20,20 @@ use sqlx::sqlite::SqliteSynchronous;
 
 use crate::error::BrokerError;
 
+mod register;
+mod root;
+
+use root::AnyRoot;
+
+pub use register::TdRegister;
+pub use root::RootChoice;
+pub use root::RootName;
+pub use root::Roots;
+
 /// The broker's database.
 #[derive(Clone)]
 pub struct Store {
     pool: SqlitePool,
-}
-
-/// Which kind a root is added as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RootChoice {
-    /// AMD's root of a product line.
-    Amd(Product),
-    /// The root of a software TEE. It proves nothing about hardware.
-    Simulated,
 }
 
 /// Everything in the database except the resources' values.
@@ -43,8 +41,10 @@ pub enum RootChoice {
 pub struct Listing {
     /// Name and kind of each root.
     pub roots: Vec<(String, String)>,
-    /// Launch digests.
+    /// Launch digests of SNP guests.
     pub references: Vec<String>,
+    /// Set and value of each reference for TDs.
+    pub tdx_references: Vec<(String, String)>,
     /// Path and size in bytes of each resource.
     pub resources: Vec<(String, i64)>,
     /// Path and initdata digest of each grant.
@@ -82,6 +82,11 @@ impl Store {
         if found != LAYOUT_VERSION {
             return Err(BrokerError::Layout { found, expected: LAYOUT_VERSION });
         }
+        // Folders of before there were references for TDs have no table for them.
+        sqlx::query(TDX_REFERENCES)
+            .execute(&store.pool)
+            .await
+            .map_err(BrokerError::database("make a table"))?;
         Ok(store)
     }
 
@@ -107,23 +112,26 @@ impl Store {
     /// # Errors
     ///
     /// [`BrokerError`] when one cannot be used: a broken root is never skipped.
-    pub async fn roots(&self) -> Result<Vec<Root>, BrokerError> {
+    pub async fn roots(&self) -> Result<Roots, BrokerError> {
         let rows: Vec<(String, String, String)> =
             sqlx::query_as("SELECT name, kind, pem FROM root ORDER BY name")
                 .fetch_all(&self.pool)
                 .await
                 .map_err(BrokerError::database("read the roots"))?;
-        rows.into_iter()
-            .map(|(name, kind, pem)| {
-                let choice = kind
-                    .parse::<RootChoice>()
-                    .map_err(|_| BrokerError::Corrupt { what: "kind of root" })?;
-                choice.load(&name, &pem).map_err(|source| BrokerError::Root { name, source })
-            })
-            .collect()
+        let mut roots = Roots::default();
+        for (name, kind, pem) in rows {
+            let choice = kind
+                .parse::<RootChoice>()
+                .map_err(|_| BrokerError::Corrupt { what: "kind of root" })?;
+            match choice.load(&name, &pem)? {
+                AnyRoot::Snp(root) => roots.snp.push(root),
+                AnyRoot::Tdx(root) => roots.tdx.push(root),
+            }
+        }
+        Ok(roots)
     }
 
-    /// Adds a root from its PEM bundle and gives it back.
+    /// Adds a root from its PEM bundle and says whose it is.
     ///
     /// # Errors
     ///
@@ -139,14 +147,13 @@ impl Store {
         name: &str,
         choice: RootChoice,
         pem: &str,
-    ) -> Result<Root, BrokerError> {
-        let root = choice
-            .load(name, pem)
-            .map_err(|source| BrokerError::Root { name: name.to_owned(), source })?;
-        let simulated = choice == RootChoice::Simulated;
-        let others: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM root WHERE (kind = ?) != ?")
+    ) -> Result<RootName, BrokerError> {
+        let root = choice.load(name, pem)?.name();
+        let others = "SELECT COUNT(*) FROM root WHERE (kind IN (?, ?)) != ?";
+        let others: i64 = sqlx::query_scalar(others)
             .bind(RootChoice::Simulated.as_str())
-            .bind(simulated)
+            .bind(RootChoice::SimulatedTdx.as_str())
+            .bind(choice.is_simulated())
             .fetch_one(&self.pool)
             .await
             .map_err(BrokerError::database("read the roots"))?;
@@ -184,7 +191,7 @@ impl Store {
         require(removed.rows_affected(), "root", name)
     }
 
-    /// The reference values.
+    /// The reference values of SNP guests: launch digests.
     ///
     /// # Errors
     ///
@@ -225,6 +232,65 @@ impl Store {
             .await
             .map_err(BrokerError::database("remove a reference value"))?;
         require(removed.rows_affected(), "reference value", &measurement.to_string())
+    }
+
+    /// The reference values of TDs by the name of their set, as rules refer to them: `tdx_mrtd` and
+    /// `tdx_rtmr0` to `tdx_rtmr3`, each possibly empty.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError`] when the database cannot be read.
+    pub async fn tdx_references(&self) -> Result<ReferenceValues, BrokerError> {
+        let rows: Vec<(String, String)> = sqlx::query_as("SELECT name, value FROM tdx_reference")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(BrokerError::database("read the reference values"))?;
+        let none = TdRegister::ALL.map(|register| (register.set().to_owned(), BTreeSet::new()));
+        let mut references = ReferenceValues::from(none);
+        for (name, value) in rows {
+            let corrupt = || BrokerError::Corrupt { what: "reference value" };
+            let value = value.parse().map_err(|_| corrupt())?;
+            references.get_mut(&name).ok_or_else(corrupt)?.insert(value);
+        }
+        Ok(references)
+    }
+
+    /// Adds a reference value of TDs; adding it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError`] when the database cannot be written.
+    pub async fn add_tdx_reference(
+        &self,
+        register: TdRegister,
+        value: Measurement,
+    ) -> Result<(), BrokerError> {
+        sqlx::query("INSERT OR IGNORE INTO tdx_reference (name, value) VALUES (?, ?)")
+            .bind(register.set())
+            .bind(value.to_string())
+            .execute(&self.pool)
+            .await
+            .map_err(BrokerError::database("add a reference value"))?;
+        Ok(())
+    }
+
+    /// Removes a reference value of TDs.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError`] when it is none.
+    pub async fn remove_tdx_reference(
+        &self,
+        register: TdRegister,
+        value: Measurement,
+    ) -> Result<(), BrokerError> {
+        let removed = sqlx::query("DELETE FROM tdx_reference WHERE name = ? AND value = ?")
+            .bind(register.set())
+            .bind(value.to_string())
+            .execute(&self.pool)
+            .await
+            .map_err(BrokerError::database("remove a reference value"))?;
+        require(removed.rows_affected(), "reference value", &value.to_string())
     }
 
     /// Stores a resource, in place of an older value. Nobody may have it until it is allowed.
@@ -363,6 +429,10 @@ impl Store {
                 .fetch_all(&self.pool)
                 .await
                 .map_err(failed())?,
+            tdx_references: sqlx::query_as("SELECT name, value FROM tdx_reference ORDER BY 1, 2")
+                .fetch_all(&self.pool)
+                .await
+                .map_err(failed())?,
             resources: sqlx::query_as("SELECT path, length(value) FROM resource ORDER BY path")
                 .fetch_all(&self.pool)
                 .await
@@ -380,47 +450,6 @@ impl Store {
     }
 }
 
-impl RootChoice {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [
-        Self::Amd(Product::Milan),
-        Self::Amd(Product::Genoa),
-        Self::Amd(Product::Turin),
-        Self::Simulated,
-    ];
-
-    /// Its name on the command line.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Amd(Product::Milan) => "amd-milan",
-            Self::Amd(Product::Genoa) => "amd-genoa",
-            Self::Amd(_) => "amd-turin",
-            Self::Simulated => "simulated",
-        }
-    }
-
-    fn load(self, name: &str, pem: &str) -> Result<Root, RootError> {
-        match self {
-            Self::Amd(product) => Root::amd(product, pem),
-            Self::Simulated => Root::simulated(name, pem),
-        }
-    }
-}
-
-impl FromStr for RootChoice {
-    type Err = UnknownRootKind;
-
-    fn from_str(s: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|choice| choice.as_str() == s).ok_or(UnknownRootKind)
-    }
-}
-
-/// The text is no kind of root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a root is amd-milan, amd-genoa, amd-turin or simulated")]
-pub struct UnknownRootKind;
-
 fn exists(what: &'static str, name: &str) -> BrokerError {
     BrokerError::Name { what, name: name.to_owned(), problem: "exists already" }
 }
@@ -434,13 +463,17 @@ fn require(rows: u64, what: &'static str, name: &str) -> Result<(), BrokerError>
 
 const LAYOUT_VERSION: i64 = 1;
 
-const LAYOUT: [&str; 5] = [
+const LAYOUT: [&str; 6] = [
     "CREATE TABLE root (name TEXT PRIMARY KEY, kind TEXT NOT NULL, pem TEXT NOT NULL) STRICT",
     "CREATE TABLE reference (measurement TEXT PRIMARY KEY) STRICT",
+    TDX_REFERENCES,
     "CREATE TABLE resource (path TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT",
     "CREATE TABLE access (path TEXT NOT NULL, initdata TEXT NOT NULL, PRIMARY KEY (path, initdata)) STRICT",
     "PRAGMA user_version = 1",
 ];
+
+const TDX_REFERENCES: &str = "CREATE TABLE IF NOT EXISTS tdx_reference \
+     (name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name, value)) STRICT";
 
 /// How long a statement waits for a command that writes at the same time.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -19,6 +19,7 @@ use casemate_ear::SigningKey;
 use casemate_ear::TokenError as EarError;
 use casemate_ear::TrustVector;
 use casemate_ear::VerifierId;
+use casemate_kbs_protocol::Tee;
 use ring::rand::SecureRandom as _;
 use ring::rand::SystemRandom;
 use serde::Serialize;
@@ -42,7 +43,8 @@ pub(crate) struct Attested<'a> {
     pub(crate) guest: &'a Guest,
     pub(crate) nonce: &'a str,
     pub(crate) report_data: &'a [u8; 64],
-    pub(crate) chip_id: &'a [u8; 64],
+    /// What only this TEE's evidence says.
+    pub(crate) claims: Map<String, Value>,
     pub(crate) vector: casemate_verifier::TrustVector,
     pub(crate) now: u64,
 }
@@ -102,10 +104,13 @@ impl Signer {
 /// The guest of claims that this broker wrote.
 fn guest(ear: &Ear) -> Option<Guest> {
     let part = ear.submods.get(PART)?;
-    let claim = |name: &str| part.evidence.tee.get(SNP)?.get(name)?.as_str();
+    let mut tees = part.evidence.tee.iter();
+    let (Some((name, claims)), None) = (tees.next(), tees.next()) else { return None };
+    let claim = |name: &str| claims.get(name)?.as_str();
     let mut host_data = [0; 32];
     hex::decode_to_slice(claim("init_data")?, &mut host_data).ok()?;
     Some(Guest {
+        tee: Tee::from_name(name)?,
         key: serde_json::from_value(Value::Object(ear.confirmation.jwk.clone())).ok()?,
         root: part.root.clone(),
         measurement: claim("measurement")?.parse().ok()?,
@@ -115,21 +120,19 @@ fn guest(ear: &Ear) -> Option<Guest> {
 }
 
 fn claims(attested: &Attested<'_>) -> Option<Ear> {
-    let Attested { guest, nonce, report_data, chip_id, vector, now } = *attested;
+    let Attested { guest, nonce, report_data, ref claims, vector, now } = *attested;
     let (init_data, report_data) = (hex::encode(guest.host_data), hex::encode(report_data));
     let jwk = object(&guest.key)?;
     let runtime = json!({ "nonce": nonce, "tee-pubkey": jwk });
-    let snp = json!({
-        "measurement": guest.measurement,
-        "init_data": init_data,
-        "report_data": report_data,
-        "chip_id": hex::encode(chip_id),
-    });
+    let mut tee = claims.clone();
+    tee.insert("measurement".to_owned(), guest.measurement.to_string().into());
+    tee.insert("init_data".to_owned(), init_data.clone().into());
+    tee.insert("report_data".to_owned(), report_data.clone().into());
     let evidence = AnnotatedEvidence {
         init_data,
         report_data,
         runtime_data_claims: object(&runtime)?,
-        tee: BTreeMap::from([(SNP.to_owned(), snp)]),
+        tee: BTreeMap::from([(guest.tee.to_string(), Value::Object(tee))]),
     };
     let vector = TrustVector {
         instance_identity: vector.instance_identity,
@@ -179,7 +182,6 @@ const AUDIENCE: &str = "casemate-broker";
 const POLICY: &str = "casemate";
 /// The part of a guest that its TEE is.
 const PART: &str = "cpu0";
-const SNP: &str = "snp";
 
 #[cfg(test)]
 mod tests {
@@ -196,6 +198,7 @@ mod tests {
 
     fn guest() -> Guest {
         Guest {
+            tee: Tee::Snp,
             key: TeeKeyPair::generate().unwrap().public_key().clone(),
             root: "simulated:test".into(),
             measurement: Measurement([1; 48]),
@@ -210,8 +213,9 @@ mod tests {
             hardware: 2,
             ..casemate_verifier::TrustVector::default()
         };
-        let (nonce, report_data, chip_id) = ("bm9uY2U=", &[3; 64], &[4; 64]);
-        let attested = Attested { guest, nonce, report_data, chip_id, vector, now };
+        let (nonce, report_data) = ("bm9uY2U=", &[3; 64]);
+        let claims = Map::from_iter([("chip_id".to_owned(), "04".into())]);
+        let attested = Attested { guest, nonce, report_data, claims, vector, now };
         signer.issue(&attested).unwrap()
     }
 
@@ -225,7 +229,9 @@ mod tests {
         let (signer, guest) = (signer(), guest());
         let token = issue(&signer, &guest, 1000);
         assert_eq!(signer.read(&token, 1000), Ok(guest.clone()));
-        assert_eq!(signer.read(&token, 1299), Ok(guest));
+        assert_eq!(signer.read(&token, 1299), Ok(guest.clone()));
+        let td = Guest { tee: Tee::Tdx, ..guest };
+        assert_eq!(signer.read(&issue(&signer, &td, 1000), 1000), Ok(td));
     }
 
     #[test]
@@ -249,6 +255,7 @@ mod tests {
         assert_eq!(claims["cnf"]["jwk"], key);
         let evidence = &claims["submods"]["cpu0"]["ear.veraison.annotated-evidence"];
         assert_eq!(evidence["snp"]["measurement"], "01".repeat(48));
+        assert_eq!(evidence["snp"]["chip_id"], "04");
         assert_eq!(evidence["init_data"], "02".repeat(32));
         assert_eq!(evidence["runtime_data_claims"]["nonce"], "bm9uY2U=");
     }

@@ -82,6 +82,17 @@ fn an_owners_day() {
     let again = ["root", "add", "--dir", dir, "--name", "milan", "--kind", "amd-milan", &milan];
     fails(&again, "broker.command");
 
+    // References of TDs, by register.
+    let (mrtd, rtmr) = ("01".repeat(48), "02".repeat(48));
+    ok(&["reference", "add", "--dir", dir, "--mrtd", &mrtd, "--rtmr1", &rtmr, "--rtmr1", &mrtd]);
+    let listed = ok(&["list", "--dir", dir]);
+    for line in [("tdx_mrtd", &mrtd), ("tdx_rtmr1", &mrtd), ("tdx_rtmr1", &rtmr)] {
+        assert!(listed.contains(&format!("reference {} {}\n", line.0, line.1)), "{listed}");
+    }
+    ok(&["reference", "remove", "--dir", dir, "--mrtd", &mrtd, "--rtmr1", &rtmr]);
+    ok(&["reference", "remove", "--dir", dir, "--rtmr1", &mrtd]);
+    fails(&["reference", "remove", "--dir", dir, "--rtmr1", &mrtd], "broker.command");
+
     ok(&["resource", "deny", "--dir", dir, "default/key/1", "--initdata", &initdata]);
     fails(
         &["resource", "deny", "--dir", dir, "default/key/1", "--initdata", &initdata],
@@ -117,6 +128,7 @@ fn bad_input_is_refused_with_a_reason() {
         &["resource", "put", "--dir", dir, "a/../c", "x"][..],
         &["resource", "allow", "--dir", dir, "a/b/c", "--initdata", "00"],
         &["reference", "add", "--dir", dir, "--measurement", "xyz"],
+        &["reference", "add", "--dir", dir],
         &["root", "add", "--dir", dir, "--name", "x", "--kind", "sample", "x"],
         &["init", "--dir", dir],
     ] {

@@ -35,3 +35,4 @@ pub mod event_log;
 mod hex_text;
 pub mod snp;
 pub mod tdx;
+mod x509;

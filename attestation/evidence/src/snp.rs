@@ -22,6 +22,8 @@ pub use certificate_table::MAX_TABLE_BYTES;
 pub use certificate_table::TableEntry;
 pub use certificate_table::TableError;
 pub use certificate_table::parse_table;
+pub use certificate_table::table_extent;
+pub use certificate_table::write_table;
 pub use crl::Crl;
 pub use crl::CrlError;
 pub use crl::MAX_CRL_BYTES;

@@ -373,6 +373,8 @@ const MAX_COOKIE_BYTES: usize = 128;
 
 #[cfg(test)]
 mod tests {
+    use casemate_kbs_protocol::BootId;
+
     use super::*;
 
     #[test]
@@ -392,7 +394,8 @@ mod tests {
     #[test]
     fn a_head_goes_only_to_a_broker_that_takes_it() {
         struct Guest;
-        const HEAD: AuditHead = AuditHead { sequence: 1, hash: [2; 32] };
+        const HEAD: AuditHead =
+            AuditHead { boot: BootId::new([0; 16]), sequence: 1, hash: [2; 32] };
         impl EvidenceSource for Guest {
             async fn evidence(&self, _: [u8; 64]) -> Result<serde_json::Value, EvidenceError> {
                 Ok(serde_json::Value::Null)

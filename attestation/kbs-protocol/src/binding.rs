@@ -130,6 +130,8 @@ impl Bound<'_> {
 
 #[cfg(test)]
 mod tests {
+    use casemate_audit::BootId;
+
     use super::*;
     use crate::jwk::tests::example_key;
 
@@ -201,9 +203,11 @@ mod tests {
         let hash = HashAlgorithm::Sha384;
         let without = report_data("bm9uY2U=", key.public_key(), hash, "").unwrap();
         assert_eq!(data.report_data(hash, "").unwrap(), without);
-        data.audit_head = Some(Head { sequence: 7, hash: [0xab; 32] });
+        data.audit_head =
+            Some(Head { boot: BootId::new([0xcd; 16]), sequence: 7, hash: [0xab; 32] });
         let text = String::from_utf8(by_hand("\"bm9uY2U=\"")).unwrap();
-        let member = format!(r#""","audit-head":"7:{}","nonce""#, "ab".repeat(32));
+        let member =
+            format!(r#""","audit-head":"{}:7:{}","nonce""#, "cd".repeat(16), "ab".repeat(32));
         let text = text.replacen(r#""","nonce""#, &member, 1);
         let expected = digest::digest(&digest::SHA384, text.as_bytes());
         assert_eq!(&data.report_data(hash, "").unwrap()[..48], expected.as_ref());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The digest of the initdata as an SNP report holds it.
+//! The digest of the initdata as a TEE's report holds it.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,9 @@ use crate::HashAlgorithm;
 
 /// Size of HOST_DATA in an SNP report, bytes.
 pub const HOST_DATA_BYTES: usize = 32;
+
+/// Size of MRCONFIGID in a TDX quote, bytes.
+pub const MR_CONFIG_ID_BYTES: usize = 48;
 
 /// Largest initdata document, bytes.
 pub const MAX_INIT_DATA_BYTES: usize = 512 << 10;
@@ -22,6 +25,20 @@ pub const MAX_INIT_DATA_BYTES: usize = 512 << 10;
 /// [`InitDataError`] when the text is over [`MAX_INIT_DATA_BYTES`], is no initdata of version
 /// 0.1.0, or names an unknown hash function.
 pub fn host_data(text: &str) -> Result<[u8; HOST_DATA_BYTES], InitDataError> {
+    field(text)
+}
+
+/// The MRCONFIGID of a TD launched with this initdata: as [`host_data`], in 48 bytes, of which the
+/// first 32 are the same.
+///
+/// # Errors
+///
+/// As [`host_data`].
+pub fn mr_config_id(text: &str) -> Result<[u8; MR_CONFIG_ID_BYTES], InitDataError> {
+    field(text)
+}
+
+fn field<const N: usize>(text: &str) -> Result<[u8; N], InitDataError> {
     if text.len() > MAX_INIT_DATA_BYTES {
         return Err(InitDataError::TooLarge);
     }
@@ -32,7 +49,7 @@ pub fn host_data(text: &str) -> Result<[u8; HOST_DATA_BYTES], InitDataError> {
     }
     let hash: HashAlgorithm = document.algorithm.parse().map_err(|_| InitDataError::Algorithm)?;
     let digest = digest::digest(hash.ring(), text.as_bytes());
-    let mut field = [0; HOST_DATA_BYTES];
+    let mut field = [0; N];
     for (place, byte) in field.iter_mut().zip(digest.as_ref()) {
         *place = *byte;
     }
@@ -92,6 +109,15 @@ mod tests {
         let text = EXAMPLE.replace("sha256", "sha512");
         let digest = digest::digest(&digest::SHA512, text.as_bytes());
         assert_eq!(host_data(&text).unwrap(), digest.as_ref()[..32]);
+        assert_eq!(mr_config_id(&text).unwrap(), digest.as_ref()[..48]);
+    }
+
+    #[test]
+    fn shorter_digests_are_padded() {
+        let digest = digest::digest(&digest::SHA256, EXAMPLE.as_bytes());
+        let field = mr_config_id(EXAMPLE).unwrap();
+        assert_eq!((&field[..32], &field[32..]), (digest.as_ref(), &[0; 16][..]));
+        assert!(mr_config_id("").is_err());
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod problem;
 mod resource;
 mod secret;
 
+pub use casemate_audit::BootId;
 pub use casemate_audit::Head as AuditHead;
 
 pub use binding::BindingError;
@@ -51,7 +52,9 @@ pub use binding::report_data;
 pub use init_data::HOST_DATA_BYTES;
 pub use init_data::InitDataError;
 pub use init_data::MAX_INIT_DATA_BYTES;
+pub use init_data::MR_CONFIG_ID_BYTES;
 pub use init_data::host_data;
+pub use init_data::mr_config_id;
 pub use jwe::Jwe;
 pub use jwe::JweError;
 pub use jwe::MAX_RESOURCE_BYTES;

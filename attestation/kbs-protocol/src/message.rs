@@ -43,12 +43,29 @@ pub enum Tee {
     Tdx,
 }
 
+impl Tee {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Snp, Self::Tdx];
+
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Snp => "snp",
+            Self::Tdx => "tdx",
+        }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tee| tee.as_str() == name)
+    }
+}
+
 impl fmt::Display for Tee {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Snp => f.write_str("snp"),
-            Self::Tdx => f.write_str("tdx"),
-        }
+        f.write_str(self.as_str())
     }
 }
 
@@ -319,7 +336,7 @@ mod tests {
 
     #[test]
     fn runtime_data_has_a_head_or_the_ecosystems_shape() {
-        let head = format!("7:{}", "ab".repeat(32));
+        let head = format!("{}:7:{}", "cd".repeat(16), "ab".repeat(32));
         let key = serde_json::to_string(example_key().public_key()).unwrap();
         let plain = format!(r#"{{"nonce":"A","tee-pubkey":{key}}}"#);
         let with = format!(r#"{{"nonce":"A","tee-pubkey":{key},"audit-head":"{head}"}}"#);
@@ -327,7 +344,7 @@ mod tests {
             let data: RuntimeData = serde_json::from_str(text).unwrap();
             assert_eq!(&serde_json::to_string(&data).unwrap(), text);
         }
-        let bad = with.replace("7:", "7");
+        let bad = with.replace(":7:", ":7");
         assert!(serde_json::from_str::<RuntimeData>(&bad).is_err());
     }
 

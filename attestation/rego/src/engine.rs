@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Evaluation with caps.
+//! Attestation policies over the shared engine.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use casemate_ear::TrustVector;
-use regorus::Engine;
-use regorus::Value as RegoValue;
-use regorus::utils::limits::ExecutionTimerConfig;
+use casemate_rego_engine::EngineError;
+use casemate_rego_engine::Function;
+use casemate_rego_engine::Program;
 use serde_json::Value;
 
 /// A policy that parses and reads what it must.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy(String);
+pub struct Policy(Program);
 
 impl Policy {
     /// Reads a policy of package `policy`.
@@ -24,13 +22,11 @@ impl Policy {
     /// The text is over the cap, is no Rego, or does not read both the launch measurement and the
     /// initdata: it would accept every tenant of the public image.
     pub fn parse(text: &str) -> Result<Self, RegoError> {
-        if text.len() > MAX_POLICY_BYTES {
+        if text.len() > Program::MAX_BYTES {
             return Err(RegoError::TooLarge);
         }
         lint(text)?;
-        let policy = Self(text.to_owned());
-        policy.engine(&Arc::default())?;
-        Ok(policy)
+        Ok(Self(Program::parse(text).map_err(|source| RegoError::Evaluation { source })?))
     }
 
     /// The trust claims that the policy gives `input`. Names in `references` are those that
@@ -38,40 +34,25 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// The evaluation fails or takes longer than [`MAX_TIME`], or its claims are none, have an
-    /// unknown name or do not fit into eight bits.
+    /// The evaluation fails or takes longer than [`casemate_rego_engine::MAX_TIME`], or its claims
+    /// are none, have an unknown name or do not fit into eight bits.
     pub fn evaluate(
         &self,
         input: &Value,
         references: &BTreeMap<String, Value>,
     ) -> Result<TrustVector, RegoError> {
-        let mut engine = self.engine(&Arc::new(references.clone()))?;
-        engine.set_input_json(&input.to_string()).map_err(failed)?;
-        let claims = engine.eval_rule(RULE.to_owned()).map_err(failed)?;
-        if claims == RegoValue::Undefined {
-            return Err(RegoError::NoClaims);
-        }
-        let claims = claims.to_json_str().map_err(failed)?;
-        serde_json::from_str(&claims).map_err(|source| RegoError::Claims { source })
-    }
-
-    fn engine(&self, references: &Arc<BTreeMap<String, Value>>) -> Result<Engine, RegoError> {
-        let mut engine = Engine::new();
-        engine.set_execution_timer_config(ExecutionTimerConfig {
-            limit: MAX_TIME,
-            check_interval: CHECK_INTERVAL,
-        });
-        let references = Arc::clone(references);
-        let query = move |arguments: Vec<RegoValue>| {
-            let value = match arguments.first() {
-                Some(RegoValue::String(name)) => references.get(name.as_ref()),
-                _ => None,
-            };
-            RegoValue::from_json_str(&value.unwrap_or(&Value::Null).to_string())
+        let references = Arc::new(references.clone());
+        let query = move |arguments: &[Value]| {
+            let name = arguments.first().and_then(Value::as_str);
+            name.and_then(|name| references.get(name)).cloned().unwrap_or(Value::Null)
         };
-        engine.add_extension(QUERY.to_owned(), 1, Box::new(query)).map_err(failed)?;
-        engine.add_policy("policy.rego".to_owned(), self.0.clone()).map_err(failed)?;
-        Ok(engine)
+        let query = Function { name: QUERY, arguments: 1, body: Arc::new(query) };
+        let claims = self
+            .0
+            .evaluate(RULE, input, &[query])
+            .map_err(|source| RegoError::Evaluation { source })?
+            .ok_or(RegoError::NoClaims)?;
+        serde_json::from_value(claims).map_err(|source| RegoError::Claims { source })
     }
 }
 
@@ -92,16 +73,12 @@ fn lint(text: &str) -> Result<(), RegoError> {
     Ok(())
 }
 
-fn failed(error: impl std::fmt::Display) -> RegoError {
-    RegoError::Evaluation { message: error.to_string() }
-}
-
 /// A policy cannot be used, or gives no claims.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegoError {
     /// The text is over the cap.
-    #[error("a policy has at most {MAX_POLICY_BYTES} bytes")]
+    #[error("a policy has at most {max} bytes", max = Program::MAX_BYTES)]
     TooLarge,
     /// The measurement is not read.
     #[error("the policy does not read the measurement: it would accept whatever image boots")]
@@ -113,10 +90,11 @@ pub enum RegoError {
     )]
     NoInitdata,
     /// The interpreter failed, or ran out of time.
-    #[error("failed to evaluate the policy: {message}")]
+    #[error("failed to evaluate the policy")]
     Evaluation {
-        /// What the interpreter says; it has no type for its errors.
-        message: String,
+        /// What the engine says.
+        #[source]
+        source: EngineError,
     },
     /// The rule has no value.
     #[error("the policy gives no {RULE}")]
@@ -134,12 +112,3 @@ pub enum RegoError {
 
 const RULE: &str = "data.policy.trust_claims";
 const QUERY: &str = "query_reference_value";
-
-/// Longest policy, bytes.
-const MAX_POLICY_BYTES: usize = 256 << 10;
-
-/// Longest evaluation.
-pub const MAX_TIME: Duration = Duration::from_millis(500);
-
-/// Steps of the interpreter between looks at the clock.
-const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::MIN.saturating_add(255);

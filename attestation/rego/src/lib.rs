@@ -6,8 +6,8 @@
 //! # Who trusts whom
 //!
 //! The owner of the policy trusts the verifier that made the input: a policy sees claims, not
-//! signatures. A policy is not trusted to end or to be modest: its time is capped here, and
-//! [`limit_memory`] caps the memory of the process, for which there is the program `casemate-rego`.
+//! signatures. A policy is not trusted to end or to be modest: the engine caps its time, and the
+//! program `casemate-rego` evaluates with a cap on the memory of its process.
 //!
 //! # Security
 //!
@@ -44,10 +44,7 @@
 #[cfg(feature = "rego")]
 mod engine;
 mod input;
-mod limits;
 
-#[cfg(feature = "rego")]
-pub use engine::MAX_TIME;
 #[cfg(feature = "rego")]
 pub use engine::Policy;
 #[cfg(feature = "rego")]
@@ -55,5 +52,3 @@ pub use engine::RegoError;
 pub use input::InputError;
 pub use input::snp_input;
 pub use input::tdx_input;
-pub use limits::LimitsError;
-pub use limits::limit_memory;

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::process::ExitCode;
 
 use casemate_rego::Policy;
-use casemate_rego::limit_memory;
+use casemate_rego_engine::confine;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
+            let error = chain(error.as_ref());
             eprintln!("rego: {error}; next: correct the policy or its input and try again");
             ExitCode::FAILURE
         }
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<String, Box<dyn std::error::Error>> {
-    limit_memory(MAX_MEMORY_BYTES, MAX_CPU_SECONDS)?;
+    confine(MAX_MEMORY_BYTES, MAX_CPU_SECONDS)?;
     let path = std::env::args_os().nth(1).ok_or("the policy's file is missing")?;
     let mut text = String::new();
     std::fs::File::open(path)?.take(MAX_INPUT_BYTES).read_to_string(&mut text)?;
@@ -42,6 +43,12 @@ fn run() -> Result<String, Box<dyn std::error::Error>> {
     let request: Request = serde_json::from_str(&request)?;
     let claims = Policy::parse(&text)?.evaluate(&request.input, &request.references)?;
     Ok(serde_json::to_string(&claims)?)
+}
+
+/// An error and its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Address space of the process.

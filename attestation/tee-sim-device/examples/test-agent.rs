@@ -11,6 +11,7 @@
 use std::io::{Read, Write};
 
 use casemate_attester::{ReportData, SevGuest};
+use casemate_evidence::snp::write_table;
 use casemate_tee_sim_device::port::open_device;
 use rustix::mount::{MountFlags, mount};
 use rustix::system::RebootCommand;
@@ -43,6 +44,6 @@ fn evidence(data: &ReportData) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     if plain.as_bytes().get(signed.clone()) != extended.report.as_bytes().get(signed) {
         return Err("the two reports differ".into());
     }
-    let table = extended.certificates.to_bytes()?;
+    let table = write_table(&extended.certificates)?;
     Ok([extended.report.as_bytes().as_slice(), &table].concat())
 }

@@ -7,7 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use casemate_attester::{CertificateGuid, CertificateTable, Report};
+use casemate_attester::Report;
+use casemate_evidence::snp::{CertificateKind, TableEntry};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use zeroize::Zeroizing;
@@ -21,7 +22,7 @@ use crate::x509::{CertificateError, Signer, to_pem};
 pub struct Identity {
     platform: Platform,
     vcek: EcdsaKeyPair,
-    certificates: CertificateTable,
+    certificates: Vec<TableEntry>,
     random: SystemRandom,
 }
 
@@ -68,8 +69,8 @@ const FILE_MAX: u64 = 64 * 1024;
 const CHIP_ID: &str = "chip-id";
 const VCEK_KEY: &str = "vcek.key";
 /// Certificate files by role.
-const CERTIFICATES: [(&str, CertificateGuid); 3] =
-    [("ark", CertificateGuid::ARK), ("ask", CertificateGuid::ASK), ("vcek", CertificateGuid::VCEK)];
+const CERTIFICATES: [(&str, CertificateKind); 3] =
+    [("ark", CertificateKind::Ark), ("ask", CertificateKind::Ask), ("vcek", CertificateKind::Vcek)];
 
 impl Identity {
     /// Makes an installation in `folder`, or opens the one that is there.
@@ -95,10 +96,10 @@ impl Identity {
     ///
     /// [`IdentityError`].
     pub fn open(folder: &Path) -> Result<Self, IdentityError> {
-        let mut certificates = CertificateTable::default();
-        for (name, guid) in CERTIFICATES {
+        let mut certificates = Vec::new();
+        for (name, kind) in CERTIFICATES {
             let der = read(&folder.join(name).with_extension("der"))?;
-            certificates = certificates.with(guid, der.to_vec());
+            certificates.push(TableEntry { kind, data: der.to_vec() });
         }
         let chip_file = folder.join(CHIP_ID);
         let chip_id = read(&chip_file)?
@@ -121,15 +122,18 @@ impl Identity {
 
     /// The certificate table of an extended report.
     #[must_use]
-    pub fn certificates(&self) -> &CertificateTable {
+    pub fn certificates(&self) -> &[TableEntry] {
         &self.certificates
     }
 
     /// The chain that a verifier is configured with: ASK and ARK, PEM.
     #[must_use]
     pub fn chain_pem(&self) -> String {
-        let pem = |der: Option<&[u8]>| to_pem(der.unwrap_or_default());
-        pem(self.certificates.ask()) + &pem(self.certificates.ark())
+        let pem = |kind: CertificateKind| {
+            let entry = self.certificates.iter().find(|entry| entry.kind == kind);
+            to_pem(entry.map(|entry| entry.data.as_slice()).unwrap_or_default())
+        };
+        pem(CertificateKind::Ask) + &pem(CertificateKind::Ark)
     }
 
     /// Signs a report with the chip's key.

@@ -113,6 +113,16 @@ pub enum MintError {
     /// A key could not be had.
     #[error("failed to get a key")]
     Keys(#[from] KeysError),
+    /// A combination that no hardware ever made, so that verifiers disagree about what it would say.
+    #[error("no {product} makes reports of version {version}: {why}")]
+    NoSuchReport {
+        /// Product line.
+        product: &'static str,
+        /// Version of the report.
+        version: u32,
+        /// Why not.
+        why: &'static str,
+    },
     /// A structure is larger than its length fields can say.
     #[error("{what} is longer than its length field can say")]
     TooLong {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use casemate_attester::Report;
 use casemate_attester::abi::{ReportRequest, build_refusal, build_response};
+use casemate_evidence::snp::write_table;
 use casemate_tee_sim_device::wire::{Kind, Request, Response};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -206,7 +207,7 @@ impl Service {
         };
         let certificates = match request.kind() {
             Kind::Report => Vec::new(),
-            Kind::ExtendedReport => self.identity.certificates().to_bytes().unwrap_or_default(),
+            Kind::ExtendedReport => write_table(self.identity.certificates()).unwrap_or_default(),
         };
         Response { firmware_error: 0, response: Box::new(response), certificates }
     }

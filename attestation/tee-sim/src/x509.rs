@@ -73,6 +73,9 @@ pub struct CrlPlan {
     pub number: u8,
     /// Name of the issuer's key, for the authority key identifier.
     pub key_id: [u8; 20],
+    /// Whether the list says that it is of end entities alone (RFC 5280, section 5.2.5), in an
+    /// extension that is not critical.
+    pub scoped: bool,
 }
 
 /// From when until when, seconds since 1970.
@@ -148,10 +151,13 @@ impl CrlPlan {
             key_identifier: Some(OctetString::new(self.key_id)?),
             ..AuthorityKeyIdentifier::default()
         };
-        let extensions = vec![
+        let mut extensions = vec![
             extension(CRL_NUMBER, false, Uint::new(&[self.number])?.to_der()?)?,
             extension(AUTHORITY_KEY_ID, false, authority.to_der()?)?,
         ];
+        if self.scoped {
+            extensions.push(extension(DISTRIBUTION_POINT, false, USER_CERTIFICATES_ONLY.to_vec())?);
+        }
         let tbs_cert_list = TbsCertList {
             version: Version::V2,
             signature: algorithm.clone(),
@@ -221,6 +227,9 @@ const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
 const AUTHORITY_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
+const DISTRIBUTION_POINT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
+/// `IssuingDistributionPoint { onlyContainsUserCerts TRUE }`.
+const USER_CERTIFICATES_ONLY: [u8; 5] = [0x30, 0x03, 0x81, 0x01, 0xFF];
 
 #[derive(Sequence)]
 struct Tbs {

@@ -10,6 +10,12 @@
 //! # Security
 //!
 //! A register that the quote does not speak of has no value, whatever stands beside the quote.
+//!
+//! The hardware measured the provider's paravisor, which is the same for every customer. What the
+//! customer's own system is, the registers say: 4 has every boot program, as the firmware measured
+//! it; 9 (GRUB, Linux' EFI stub) or 11 (systemd's stub of unified kernel images) the kernel and
+//! initramfs, as those programs measured them. Without references for both, nothing said what should
+//! run, and the verdict is unbound. Zero is no reference: nothing was measured into that register.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -31,6 +37,8 @@ use crate::Verdict;
 use crate::snp as hardware;
 use crate::tdx;
 use crate::verdict::Findings;
+use crate::verdict::hex_of;
+use crate::verdict::one_of;
 
 mod rules;
 
@@ -50,7 +58,18 @@ pub struct Requirements {
     pub pcrs: BTreeMap<usize, BTreeSet<[u8; 32]>>,
 }
 
+impl Requirements {
+    /// Whether there are references for what the customer's system is.
+    pub(crate) fn binds_system(&self) -> bool {
+        let says = |index| self.pcrs.get(index).is_some_and(|set| !set.contains(&NOT_EXTENDED));
+        says(&BOOT_PCR) && LOADED_PCRS.iter().any(says)
+    }
+}
+
 /// Judges the evidence of an SNP guest on Azure at `now`, seconds since 1970.
+///
+/// HOST_DATA that `platform` accepts are digests of initdata, which Azure's guests extend into
+/// register 8: that is what they are compared with.
 #[must_use]
 pub fn verify_snp(
     evidence: &AzSnpEvidence,
@@ -63,13 +82,18 @@ pub fn verify_snp(
     let AzSnpEvidence { report, certificates, .. } = evidence;
     let inner = snp::Evidence { report: report.clone(), certificates: certificates.clone() };
     let bound = hardware::Expected { report_data: Some(binding(&evidence.hcl)), host_data: None };
-    let verdict = hardware::verify(&inner, roots, &bound, platform, now);
+    let mut platform = platform.clone();
+    let accepted = platform.host_data.take();
+    let verdict = hardware::verify(&inner, roots, &bound, &platform, now);
     let tpm = Tpm { version: evidence.version, hcl: &evidence.hcl, quote: &evidence.quote };
-    tpm.judge(verdict, expected, requirements)
+    tpm.judge(verdict, expected, accepted.as_ref(), requirements)
 }
 
 /// Judges the evidence of a TD on Azure at `now`, seconds since 1970. Collateral that is absent is a
 /// reason to refuse.
+///
+/// MRCONFIGID that `platform` accepts are digests of initdata, padded with zeros: they are compared
+/// with register 8, as in [`verify_snp`]. A value that is no padded SHA-256 accepts nothing.
 #[must_use]
 pub fn verify_tdx(
     evidence: &AzTdxEvidence,
@@ -81,9 +105,12 @@ pub fn verify_tdx(
     now: u64,
 ) -> Verdict {
     let bound = tdx::Expected { report_data: Some(binding(&evidence.hcl)), mr_config_id: None };
-    let verdict = tdx::verify(&evidence.td, roots, collateral, None, &bound, platform, now);
+    let mut platform = platform.clone();
+    let accepted = platform.mr_config_ids.take();
+    let accepted = accepted.map(|ids| ids.iter().filter_map(unpadded).collect());
+    let verdict = tdx::verify(&evidence.td, roots, collateral, None, &bound, &platform, now);
     let tpm = Tpm { version: evidence.version, hcl: &evidence.hcl, quote: &evidence.quote };
-    tpm.judge(verdict, expected, requirements)
+    tpm.judge(verdict, expected, accepted.as_ref(), requirements)
 }
 
 /// The TPM's part of the evidence.
@@ -100,12 +127,14 @@ impl Tpm<'_> {
         &self,
         hardware: Verdict,
         expected: &Expected,
+        initdata: Option<&BTreeSet<[u8; 32]>>,
         requirements: &Requirements,
     ) -> Verdict {
         let (mut findings, root, guest) =
             Findings::reopen(hardware, Code::ReportData, &rules::AK_BINDING);
         self.check_quote(&mut findings, expected);
-        self.check_registers(&mut findings, expected, requirements);
+        self.check_registers(&mut findings, expected, initdata, requirements);
+        self.check_initdata(&mut findings, expected, initdata);
         findings.conclude(root, guest.measurement, guest.guest)
     }
 
@@ -134,11 +163,12 @@ impl Tpm<'_> {
         &self,
         findings: &mut Findings,
         expected: &Expected,
+        initdata: Option<&BTreeSet<[u8; 32]>>,
         requirements: &Requirements,
     ) {
         let (quote, source) = (self.quote, Source::Tpm);
         let mut wanted: BTreeSet<usize> = requirements.pcrs.keys().copied().collect();
-        if expected.init_data.is_some() {
+        if expected.init_data.is_some() || initdata.is_some() {
             wanted.insert(INIT_DATA_PCR);
         }
         let quoted: Vec<usize> = (0..PCRS).filter(|index| quote.is_selected(*index)).collect();
@@ -157,19 +187,43 @@ impl Tpm<'_> {
         for (index, accepted) in &requirements.pcrs {
             let value = quote.pcrs().get(*index).filter(|_| quote.is_selected(*index));
             let text = value.map_or_else(|| "not quoted".to_owned(), hex::encode);
-            let reference = format!("one of {}", accepted.len());
+            let reference = one_of(accepted, hex_of);
             let kept = value.is_some_and(|value| accepted.contains(value));
             findings.check(&rules::PCR, format!("{index}: {text}"), reference, source, kept);
         }
-        let value = quote.pcrs().get(INIT_DATA_PCR).filter(|_| quote.is_selected(INIT_DATA_PCR));
-        let text = value.map_or_else(|| "not quoted".to_owned(), hex::encode);
-        match expected.init_data.map(|digest| extended(&digest)) {
-            Some(wanted) => {
-                let kept = value == Some(&wanted);
-                findings.check(&rules::INIT_DATA, text, hex::encode(wanted), source, kept);
-            }
-            None => findings.not_checked(&rules::INIT_DATA, text, source),
+        let compared = list(requirements.pcrs.keys().copied());
+        if requirements.binds_system() {
+            findings.check(&rules::SYSTEM, compared, None, source, true);
+        } else {
+            let value = if compared.is_empty() { "none".to_owned() } else { compared };
+            findings.not_checked(&rules::SYSTEM, value, source);
         }
+    }
+
+    /// Register 8: the digest of the initdata that came along, and one that the owner accepts.
+    fn check_initdata(
+        &self,
+        findings: &mut Findings,
+        expected: &Expected,
+        initdata: Option<&BTreeSet<[u8; 32]>>,
+    ) {
+        let value = self.quote.pcrs().get(INIT_DATA_PCR);
+        let value = value.filter(|_| self.quote.is_selected(INIT_DATA_PCR));
+        let text = value.map_or_else(|| "not quoted".to_owned(), hex::encode);
+        let given = expected.init_data.map(|digest| BTreeSet::from([digest]));
+        let digests = match (given, initdata) {
+            (Some(given), Some(accepted)) => given.intersection(accepted).copied().collect(),
+            (Some(given), None) => given,
+            (None, Some(accepted)) => accepted.clone(),
+            (None, None) => {
+                findings.not_checked(&rules::INIT_DATA, text, Source::Tpm);
+                return;
+            }
+        };
+        let wanted: BTreeSet<[u8; 32]> = digests.iter().map(extended).collect();
+        let kept = value.is_some_and(|value| wanted.contains(value));
+        let reference = one_of(&wanted, hex_of);
+        findings.check(&rules::INIT_DATA, text, reference, Source::Tpm, kept);
     }
 }
 
@@ -199,12 +253,28 @@ fn extended(with: &[u8; 32]) -> [u8; 32] {
     value
 }
 
+/// The digest of 32 bytes in a padded field.
+fn unpadded(field: &[u8; 48]) -> Option<[u8; 32]> {
+    let (digest, padding) = field.split_first_chunk()?;
+    padding.iter().all(|byte| *byte == 0).then_some(*digest)
+}
+
 fn list(indices: impl Iterator<Item = usize>) -> String {
     indices.map(|index| index.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 /// The register that the guest extends with the digest of its initdata.
 const INIT_DATA_PCR: usize = 8;
+
+/// A register that nothing was measured into.
+const NOT_EXTENDED: [u8; 32] = [0; 32];
+
+/// The register of the boot programs, as the firmware measures each that it starts.
+const BOOT_PCR: usize = 4;
+
+/// Registers of kernel and initramfs: as GRUB and Linux' EFI stub measure them, and as systemd's stub
+/// does. Any program can put any value there, so they count beside [`BOOT_PCR`] alone.
+const LOADED_PCRS: [usize; 2] = [9, 11];
 
 /// First version of the form whose paravisor data holds the nonce.
 const USER_DATA_VERSION: u32 = 2;

@@ -42,11 +42,12 @@ codes! {
     Certificate = "certificate", next: "fetch the certificate that belongs to this chip and TCB and try again";
     /// A certificate is not valid at the time of the verification.
     Expired = "expired", next: "check the clock; if it is right, fetch new certificates from the vendor";
-    /// A revocation list names a certificate, or is itself not usable.
+    /// A revocation list names a certificate, or is itself not usable, for example of some
+    /// certificates only.
     Revoked = "revoked", next: "fetch the newest list of the vendor; if it still names the certificate, do not use the platform";
     /// The key that the report names is of another kind than the certificate.
     KeyInfo = "key-info", next: "send the certificate of the key that signed: a VCEK or a VLEK";
-    /// Root, certificate and CPU are not of one accepted product line.
+    /// Root, certificate and CPU are not of one known and accepted product line.
     Product = "product", next: "run on another product line, or allow this one by name if you accept its known weakness";
     /// The certificate belongs to another chip.
     Hwid = "hwid", next: "fetch the certificate of the chip that made the report";
@@ -54,7 +55,8 @@ codes! {
     Provider = "provider", next: "accept the provider's name in the policy if its leased keys are to be trusted";
     /// A signature does not verify.
     Signature = "signature", next: "ask for a new report; if it fails again, treat the host as hostile or broken";
-    /// The certificate, report or collateral is of another TCB, or below the floor.
+    /// The certificate, report or collateral is of another TCB, below the floor, or of firmware that
+    /// is older than what the platform is committed to.
     Tcb = "tcb", next: "have the platform's firmware updated and committed, then attest again";
     /// The report was asked for at another privilege level.
     Vmpl = "vmpl", next: "ask for the report at the level that the policy names";
@@ -80,7 +82,8 @@ codes! {
     CiphertextHiding = "ciphertext-hiding", next: "have ciphertext hiding enabled in the platform's firmware setup";
     /// A mitigation is not in place.
     Mitigation = "mitigation", next: "have the platform's firmware updated, and launch the guest anew";
-    /// A bit has a value that this version does not know.
+    /// A bit of the report, or a level of the signer's certificate, has a value that this version
+    /// does not know.
     Reserved = "reserved", next: "use a newer verifier that knows the field; if there is none, treat the evidence as forged";
     /// The identity block is missing or names another image or key.
     IdBlock = "id-block", next: "launch the guest with the identity block that the policy names";
@@ -88,7 +91,7 @@ codes! {
     Chip = "chip", next: "run on a chip of the list, or add this one if it stands where you want it";
     /// The policy does not say where the guest may run.
     Where = "where", next: "name chips, providers or platforms in the policy, or `any-genuine-chip`";
-    /// HOST_DATA or MRCONFIGID is not the expected one.
+    /// HOST_DATA, MRCONFIGID or, behind a vTPM, register 8 is not the expected one.
     HostData = "host-data", next: "compare the initdata that the guest was launched with; if it is right, treat the host as hostile";
     /// REPORT_DATA is not the expected one.
     ReportData = "report-data", next: "ask for a report over the value of this session";

@@ -60,6 +60,7 @@ pub use code::Code;
 pub use measurement::Measurement;
 pub use measurement::MeasurementError;
 pub use policy::AtLeast;
+pub use policy::AzVtpmPolicy;
 pub use policy::Bound;
 pub use policy::Bytes;
 pub use policy::Finding;

@@ -29,6 +29,7 @@
 //! `where` its guests may run, and reads both the launch measurement and HOST_DATA or MRCONFIGID:
 //! every tenant boots the same public image, so that the measurement alone names nobody.
 
+mod az_vtpm;
 mod grace;
 mod lint;
 mod place;
@@ -43,6 +44,7 @@ use serde::Deserialize;
 
 use crate::Measurement;
 
+pub use az_vtpm::AzVtpmPolicy;
 pub use grace::Moment;
 pub use lint::Finding;
 pub use lint::lint;
@@ -58,19 +60,21 @@ pub use tdx::TdxWhere;
 
 /// What an owner demands of guests. A TEE without a table is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub struct Policy {
     /// Demands on SNP guests.
     pub snp: Option<SnpPolicy>,
     /// Demands on TDs.
     pub tdx: Option<TdxPolicy>,
+    /// Demands on the TPM of Azure's guests, beside those of their hardware's table.
+    pub az_vtpm: Option<AzVtpmPolicy>,
     /// Where reference values come from, for tools that read files.
     pub reference_values: Option<ReferenceSource>,
 }
 
 /// A signed bundle of reference values, next to the policy.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub struct ReferenceSource {
     /// The bundle, a path from the policy's folder.
     pub bundle: String,
@@ -98,13 +102,22 @@ impl Policy {
         if text.len() > MAX_POLICY_BYTES {
             return Err(PolicyError::TooLarge);
         }
-        let policy: Self = toml::from_str(text)
-            .map_err(|source| PolicyError::Toml { source: Box::new(source) })?;
+        let policy: Self = toml::from_str(text).map_err(|error| malformed(text, &error))?;
         match lint(&policy).first() {
             None => Ok(policy),
             Some(finding) => Err(PolicyError::Lint { finding: *finding }),
         }
     }
+}
+
+/// Where and why a text is no policy, in one short line.
+fn malformed(text: &str, error: &toml::de::Error) -> PolicyError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    // The list of all names there are helps nobody on one line.
+    let message = error.message().split(", expected one of").next().unwrap_or_default();
+    let words = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = before.matches('\n').count().saturating_add(1);
+    PolicyError::Toml { line, message: words.chars().take(MAX_MESSAGE_CHARS).collect() }
 }
 
 /// The values of a rule.
@@ -129,11 +142,12 @@ pub enum PolicyError {
     #[error("a policy has at most {MAX_POLICY_BYTES} bytes")]
     TooLarge,
     /// The text is no policy.
-    #[error("the policy is malformed")]
+    #[error("the policy is malformed in line {line}: {message}")]
     Toml {
-        /// Where and why.
-        #[source]
-        source: Box<toml::de::Error>,
+        /// Where, from 1.
+        line: usize,
+        /// Why, in a few words.
+        message: String,
     },
     /// The policy would accept guests of other people.
     #[error("the policy is refused: {finding}")]
@@ -157,6 +171,8 @@ pub enum PolicyError {
 
 /// Longest policy that is read, bytes.
 const MAX_POLICY_BYTES: usize = 1 << 20;
+/// Longest reason why a text is no policy, characters.
+const MAX_MESSAGE_CHARS: usize = 160;
 
 #[cfg(test)]
 mod tests;

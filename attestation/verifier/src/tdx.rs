@@ -26,8 +26,6 @@
 //! # }
 //! ```
 
-use std::collections::BTreeSet;
-
 use casemate_evidence::collateral::Collateral;
 use casemate_evidence::event_log::EventLog;
 use casemate_evidence::tdx::Certificate;
@@ -164,14 +162,3 @@ impl<'a> Judge<'a> {
         }
     }
 }
-
-/// A set of reference values for a person: whole while it is small.
-fn one_of(values: &BTreeSet<Measurement>) -> String {
-    if values.len() > MAX_SHOWN {
-        return format!("one of {} values", values.len());
-    }
-    values.iter().map(Measurement::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// Most reference values that a line shows.
-const MAX_SHOWN: usize = 4;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What was looked at, by which rule, and what came out.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -175,6 +176,22 @@ impl Verdict {
         self.vector
     }
 }
+
+/// A set of accepted values for a person: whole while it is small, empty when nothing is accepted.
+pub(crate) fn one_of<T>(accepted: &BTreeSet<T>, text: impl Fn(&T) -> String) -> String {
+    if accepted.len() > MAX_SHOWN {
+        return format!("one of {} values", accepted.len());
+    }
+    accepted.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// Bytes for a person.
+pub(crate) fn hex_of<const N: usize>(bytes: &[u8; N]) -> String {
+    hex::encode(bytes)
+}
+
+/// Most accepted values that a line shows.
+const MAX_SHOWN: usize = 4;
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

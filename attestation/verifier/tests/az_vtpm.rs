@@ -62,6 +62,16 @@ fn reasons(change: impl FnOnce(&mut AzSnpEvidence)) -> Vec<(&'static str, Code)>
     verdict.reasons().map(|line| (line.claim, line.code)).collect()
 }
 
+/// References for the customer's system: the values of registers 4 and 9.
+fn system(evidence: &AzSnpEvidence) -> Requirements {
+    registers(evidence, &[4, 9])
+}
+
+fn registers(evidence: &AzSnpEvidence, indices: &[usize]) -> Requirements {
+    let value = |index: &usize| *evidence.quote.pcrs().get(*index).unwrap();
+    Requirements { pcrs: indices.iter().map(|i| (*i, BTreeSet::from([value(i)]))).collect() }
+}
+
 fn bound(evidence: &AzSnpEvidence) -> Expected {
     Expected { nonce: Some(evidence.quote.nonce().to_vec()), init_data: None }
 }
@@ -75,7 +85,7 @@ fn genuine_evidence_of_every_version_is_affirmed() {
         ("az-snp-vtpm/evidence-genoa.json", "amd:genoa"),
     ] {
         let evidence = evidence(name);
-        let verdict = judge(&evidence, &bound(&evidence), &Requirements::default());
+        let verdict = judge(&evidence, &bound(&evidence), &system(&evidence));
         let refused: Vec<_> = verdict.reasons().map(|line| line.claim).collect();
         assert_eq!(refused, [""; 0], "{name}");
         assert_eq!((verdict.status(), verdict.root()), (Status::Affirming, Some(root)), "{name}");
@@ -101,8 +111,32 @@ fn milan_is_refused_by_default_here_too() {
 #[test]
 fn without_a_nonce_the_verdict_is_unbound() {
     let evidence = newest();
-    let verdict = judge(&evidence, &Expected::default(), &Requirements::default());
+    let verdict = judge(&evidence, &Expected::default(), &system(&evidence));
     assert_eq!(verdict.status(), Status::Unbound);
+}
+
+#[test]
+fn without_references_for_the_customers_system_the_verdict_is_unbound() {
+    // The measurement is the paravisor's, which every customer has.
+    let evidence = newest();
+    let expected = Expected { init_data: None, ..bound(&evidence) };
+    for (indices, status) in [
+        (&[][..], Status::Unbound),
+        (&[0, 7, 8], Status::Unbound),
+        // Whatever was booted can have put anything into the others.
+        (&[9, 11], Status::Unbound),
+        (&[4], Status::Unbound),
+        (&[4, 9], Status::Affirming),
+        // Nothing was measured into 11.
+        (&[4, 11], Status::Unbound),
+        (&[0, 4, 7, 9, 11], Status::Affirming),
+    ] {
+        let verdict = judge(&evidence, &expected, &registers(&evidence, indices));
+        assert_eq!(verdict.status(), status, "{indices:?}");
+        assert_eq!(verdict.accepted().is_some(), status == Status::Affirming);
+        let executables = verdict.vector().executables;
+        assert_eq!(executables, if status == Status::Affirming { 3 } else { 33 }, "{indices:?}");
+    }
 }
 
 #[test]
@@ -234,6 +268,38 @@ fn initdata_is_what_register_8_was_extended_with() {
 }
 
 #[test]
+fn accepted_initdata_is_compared_with_register_8_and_not_with_the_report() {
+    let good = newest();
+    let mut pcrs = *good.quote.pcrs();
+    // SHA-256 of 32 zeros and 32 nines.
+    let extended = "20a7d6f6e88f212bd7a6d6098a6dcc93b83def3ea1f696fd81e72bae0edcc3cd";
+    hex::decode_to_slice(extended, pcrs.get_mut(8).unwrap()).unwrap();
+    let quote = TpmQuote::parse(good.quote.message(), good.quote.signature(), pcrs).unwrap();
+    let nine = AzSnpEvidence { quote, ..good.clone() };
+    let roots = Root::all_builtin().unwrap();
+    let refused = |evidence: &AzSnpEvidence, digests: &[[u8; 32]], init_data: Option<[u8; 32]>| {
+        let host_data = Some(digests.iter().copied().collect());
+        let platform = Platform { host_data, ..platform(evidence) };
+        let expected = Expected { init_data, ..bound(evidence) };
+        let rules = Requirements::default();
+        let verdict = verify_snp(evidence, &roots, &expected, &rules, &platform, NOW);
+        let claims = verdict.reasons().map(|line| line.claim);
+        // The register was changed after the TPM signed.
+        claims.filter(|claim| *claim != "tpm.pcr-digest").collect::<Vec<_>>()
+    };
+    let nothing: [&str; 0] = [];
+    assert_eq!(refused(&nine, &[[1; 32], [9; 32]], None), nothing);
+    assert_eq!(refused(&nine, &[[9; 32]], Some([9; 32])), nothing);
+    assert_eq!(refused(&nine, &[[1; 32]], None), ["tpm.init-data"]);
+    assert_eq!(refused(&nine, &[[1; 32]], Some([9; 32])), ["tpm.init-data"]);
+    assert_eq!(refused(&nine, &[[9; 32]], Some([1; 32])), ["tpm.init-data"]);
+    assert_eq!(refused(&nine, &[], None), ["tpm.init-data"]);
+    // What the report's own field holds does not count.
+    let own = *good.report.host_data();
+    assert_eq!(refused(&good, &[own], None), ["tpm.init-data"]);
+}
+
+#[test]
 fn a_td_on_azure_is_bound_to_its_tpm() {
     // No collateral of its platform is among the vectors, which is a reason of its own.
     for name in ["az-tdx-vtpm/evidence-v0.json", "az-tdx-vtpm/evidence-v1.json"] {
@@ -263,6 +329,25 @@ fn a_td_on_azure_is_bound_to_its_tpm() {
         let mut more = without_collateral.clone();
         more.insert(Code::Nonce);
         assert_eq!(codes(&judge(&evidence, b"another")), more, "{name}");
+        // MRCONFIGID of a policy is initdata, which is in register 8; only SHA-256 fits there.
+        let claims = |id: [u8; 48]| {
+            let ids = Some(BTreeSet::from([id]));
+            let platform = tdx::Requirements { mr_config_ids: ids, ..platform.clone() };
+            let roots = [tdx::Root::intel().unwrap()];
+            let expected = Expected { nonce: Some(b"challenge".to_vec()), init_data: None };
+            let rules = Requirements::default();
+            let verdict = verify_tdx(&evidence, &roots, None, &expected, &rules, &platform, NOW);
+            let lines = verdict.lines().iter();
+            let line = lines.clone().find(|line| line.claim == "tpm.init-data").unwrap().clone();
+            let field = lines.clone().find(|line| line.claim == "guest.mr-config-id").unwrap();
+            assert_eq!(field.outcome, Outcome::NotChecked, "{name}");
+            (line.outcome, line.reference.unwrap_or_default())
+        };
+        let mut padded = [0; 48];
+        padded.iter_mut().take(32).for_each(|byte| *byte = 9);
+        let wanted = "20a7d6f6e88f212bd7a6d6098a6dcc93b83def3ea1f696fd81e72bae0edcc3cd";
+        assert_eq!(claims(padded), (Outcome::Refused, wanted.to_owned()), "{name}");
+        assert_eq!(claims([9; 48]), (Outcome::Refused, String::new()), "{name}");
         // D9: the report of another machine.
         let other = newest();
         let mixed = AzTdxEvidence { hcl: other.hcl, quote: other.quote, ..evidence };

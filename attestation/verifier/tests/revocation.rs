@@ -135,7 +135,15 @@ fn truncated_and_trailing_bytes_are_refused() {
 fn what_a_list_says_and_we_do_not_understand_is_refused() {
     // A partitioned, an indirect or a delta list would say less than it seems.
     let authority = Authority::new();
-    let unknown = authority.crl_with(CURRENT, &[], &[("2.5.29.28", true)]);
+    for id in ["2.5.29.27", "2.5.29.28"] {
+        for critical in [true, false] {
+            let scoped = authority.crl_with(CURRENT, &[], &[(id, critical)]);
+            assert!(matches!(Crl::parse(&scoped), Err(CrlError::Scope)), "{id} {critical}");
+            let verdict = judge(&authority, &[scoped], true);
+            assert!(reason(&verdict).contains("some of its issuer's certificates only"));
+        }
+    }
+    let unknown = authority.crl_with(CURRENT, &[], &[("2.5.29.46", true)]);
     assert!(matches!(Crl::parse(&unknown), Err(CrlError::CriticalExtension)));
     let plain = authority.crl_with(CURRENT, &[], &[("2.5.29.35", false)]);
     assert!(Crl::parse(&plain).is_ok());

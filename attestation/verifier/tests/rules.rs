@@ -418,6 +418,46 @@ fn turin_has_an_order_and_a_part_of_its_own() {
 }
 
 #[test]
+fn a_certificate_without_a_known_product_or_with_unknown_levels_is_refused() {
+    for product in ["Venice", "Genoa-", "genoa", ""] {
+        let authority = Authority::with(&Names { product, ..Names::default() }, 0);
+        let verdict = judge(&authority, &signed(&authority, |_| {}), &requirements());
+        assert_eq!(refused(&verdict), [("chain.product-name", Code::Product)], "{product}");
+    }
+    for arc in ["4", "5", "6", "7"] {
+        for (level, expected) in [(0, None), (1, Some(("chain.reserved-levels", Code::Reserved)))] {
+            let names = Names { reserved: Some((arc, level)), ..Names::default() };
+            let authority = Authority::with(&names, 0);
+            let verdict = judge(&authority, &signed(&authority, |_| {}), &requirements());
+            assert_eq!(refused(&verdict).into_iter().next(), expected, "{arc} {level}");
+            assert!(refused(&verdict).len() <= 1);
+        }
+    }
+}
+
+#[test]
+fn firmware_below_what_is_committed_is_no_platforms() {
+    // D3: whoever can make such a report can go back behind every floor.
+    let authority = Authority::new();
+    let refused_for = |change: fn(&mut [u8])| {
+        let verdict = judge(&authority, &signed(&authority, change), &requirements());
+        verdict.reasons().map(|line| (line.claim, line.code)).collect::<Vec<_>>()
+    };
+    let order = [("tcb.order", Code::Tcb)];
+    for change in [
+        |b: &mut [u8]| b[0x38] = 9,
+        |b: &mut [u8]| b[0x3E] = 24,
+        |b: &mut [u8]| b[0x3F] = 83,
+        // A newer part does not make up for an older one.
+        |b: &mut [u8]| b[0x38..0x40].copy_from_slice(&[11, 0, 0, 0, 0, 0, 24, 85]),
+        |b: &mut [u8]| b[0x1E8..0x1EF].copy_from_slice(&[42, 55, 1, 0, 43, 55, 1]),
+    ] {
+        assert_eq!(refused_for(change), order);
+    }
+    assert_eq!(refused_for(|b| b[0x3F] = 85), []);
+}
+
+#[test]
 fn host_data_must_be_both_of_the_session_and_accepted() {
     let authority = Authority::new();
     let evidence = signed(&authority, |_| {});

@@ -172,10 +172,10 @@ pub const CALLS: &[Call] = &[
     },
     Call {
         name: "ReadAudit",
-        class: Class::Inert("carries out records that only their owner reads"),
+        class: Class::Inert("tells what the host asked for, sealed to the owner"),
         leaves: &[
-            ("from_sequence", Class::Inert("which records the host has changes none of them")),
-            ("max", Class::Inert("which records the host has changes none of them")),
+            ("from_sequence", Class::Inert("the host may have a record as often as it likes")),
+            ("max", Class::Inert("fewer records in one answer; the guest has a cap of its own")),
             ("timeout_ms", PATIENCE),
         ],
     },

@@ -58,6 +58,8 @@ codes! {
     InitdataUnknownKey = "initdata.unknown-key", next: "remove the key, or run a guest image that knows it";
     /// A key stands twice in the initdata.
     InitdataDuplicateKey = "initdata.duplicate-key", next: "run `casemate policy generate` again and do not edit its output";
+    /// The initdata has rules in Rego and the guest image cannot evaluate them.
+    InitdataRego = "initdata.rego", next: "run a guest image whose agent is built with feature rego, or take policy.rego out of the initdata";
     /// The digest of the initdata is not the one the VM was launched with.
     InitdataMismatch = "initdata.mismatch", next: "the initdata was changed after launch parameters were fixed: treat the node as hostile or broken";
     /// The guest's TEE device gives no report.
@@ -102,6 +104,8 @@ codes! {
     PolicyTerminationMessage = "policy.termination-message", next: "grant termination_message in the policy if the cluster may see it";
     /// The network values do not fit the policy.
     PolicyNetwork = "policy.network", next: "check the pod's hostname and DNS settings against the policy";
+    /// The owner's extra rules do not allow the request.
+    PolicyRules = "policy.rules", next: "ask the owner: the rules in the initdata (policy.rego) narrow what the policy grants";
     /// The broker cannot be reached.
     BrokerUnreachable = "broker.unreachable", next: "check that the broker runs and that the pod's network reaches it";
     /// The broker's certificate does not chain to the CA in the initdata.

@@ -67,13 +67,22 @@ trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static> Io for S {}
 
 impl ApiServer {
-    /// Starts to serve `agent` on the streams that [`Self::serve`] hands over. `witness` hears of
-    /// every call, also of those that no method of `agent` sees.
+    /// Starts to serve `agent` on the streams that [`Self::serve`] hands over; nobody hears of the
+    /// calls. For doubles of the guest.
     ///
     /// # Errors
     ///
     /// [`ttrpc::Error`] when the server does not start.
-    pub async fn start(
+    pub async fn start(agent: Arc<dyn Agent + Send + Sync>) -> Result<Self, ttrpc::Error> {
+        Self::start_witnessed(agent, Arc::new(witness::Nobody)).await
+    }
+
+    /// The same; `witness` hears of every call, also of those that no method of `agent` sees.
+    ///
+    /// # Errors
+    ///
+    /// [`ttrpc::Error`] when the server does not start.
+    pub async fn start_witnessed(
         agent: Arc<dyn Agent + Send + Sync>,
         witness: Arc<dyn Witness>,
     ) -> Result<Self, ttrpc::Error> {

@@ -59,15 +59,25 @@ pub(crate) struct Mark {
 }
 
 impl Audit {
-    /// An empty log, sealed to `owner` or to nobody.
+    /// An empty log, sealed to `owner`.
     ///
     /// # Errors
     ///
     /// [`Code::Internal`] when the system gives no randomness.
-    pub fn new(owner: Option<&OwnerPublicKey>) -> Result<Self, ApiError> {
-        let log = Log::new(owner).map_err(|error| ApiError::new(Code::Internal, error))?;
+    pub fn sealed(owner: &OwnerPublicKey) -> Result<Self, ApiError> {
+        let log = Log::sealed(owner).map_err(|error| ApiError::new(Code::Internal, error))?;
+        Ok(Self::begin(log))
+    }
+
+    /// An empty log without an owner: a chain of hashes.
+    #[must_use]
+    pub fn unsealed() -> Self {
+        Self::begin(Log::unsealed())
+    }
+
+    fn begin(log: Log) -> Self {
         let inner = Inner { log, polls: HashMap::new() };
-        Ok(Self { inner: Mutex::new(inner), mark: watch::Sender::new(Mark::default()) })
+        Self { inner: Mutex::new(inner), mark: watch::Sender::new(Mark::default()) }
     }
 
     /// The head as it is now.

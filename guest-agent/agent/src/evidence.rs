@@ -14,11 +14,9 @@ use casemate_attester::Source;
 use casemate_attester::SourceKind;
 use casemate_attester::TdxEvidence;
 use casemate_attester::TsmError;
-use casemate_evidence::snp::CertificateKind;
 use casemate_evidence::snp::Evidence as SnpWire;
 use casemate_evidence::snp::Report;
 use casemate_evidence::snp::ReportError;
-use casemate_evidence::snp::TableEntry;
 use casemate_evidence::snp::WireError;
 use casemate_kbs_client::EvidenceError;
 use casemate_kbs_client::EvidenceSource;
@@ -80,14 +78,7 @@ fn fetch(source: SourceKind, report_data: [u8; 64]) -> Result<Value, FetchError>
 }
 
 fn snp_json(raw: &SnpEvidence) -> Result<Value, FetchError> {
-    let certificates = raw
-        .certificates
-        .iter()
-        .map(|(guid, der)| TableEntry {
-            kind: CertificateKind::from_guid(guid.0),
-            data: der.to_vec(),
-        })
-        .collect();
+    let certificates = raw.certificates.clone();
     let evidence = SnpWire { report: Report::parse(raw.report.as_bytes())?, certificates };
     Ok(evidence.to_json()?)
 }

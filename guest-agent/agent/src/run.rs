@@ -112,14 +112,15 @@ async fn start(
         containers: Arc::new(GuestContainers(containers)),
         power: Arc::new(GuestPower),
     };
-    Ok(Guest::with_timeline(launch.policy, parts, timeline)?.with_audit(audit))
+    let rules = launch.rules.as_deref();
+    Ok(Guest::with_rules(launch.policy, rules, parts, timeline)?.with_audit(audit))
 }
 
 /// The audit log, sealed to the owner whom the initdata names.
 fn audit(launch: &Launch) -> Result<Audit, ApiError> {
-    let Some(settings) = &launch.config.audit else { return Audit::new(None) };
+    let Some(settings) = &launch.config.audit else { return Ok(Audit::unsealed()) };
     let owner = OwnerPublicKey::from_pem(&settings.key).map_err(|error| {
         ApiError::new(Code::InitdataInvalid, format_args!("audit.key: {error}"))
     })?;
-    Audit::new(Some(&owner))
+    Audit::sealed(&owner)
 }

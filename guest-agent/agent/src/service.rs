@@ -26,7 +26,6 @@ use casemate_agent_api::service::Agent;
 use casemate_containers::Exit;
 use casemate_policy::Policy;
 use casemate_policy::Sha256Digest;
-use casemate_policy_monitor::Monitor;
 use casemate_policy_monitor::ReferenceMonitor;
 use tokio::sync::Semaphore;
 use tokio::sync::SemaphorePermit;
@@ -72,44 +71,38 @@ impl Guest {
     ///
     /// When the policy breaks a rule of its format.
     pub fn new(policy: Policy, parts: Parts) -> Result<Self, ApiError> {
-        Self::with_timeline(policy, parts, Arc::default())
+        Self::with_rules(policy, None, parts, Arc::default())
     }
 
     /// A guest in phase "bound" that asks `monitor` about every request.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel gives no random numbers.
-    pub fn with_monitor(
-        monitor: Box<dyn ReferenceMonitor>,
-        parts: Parts,
-    ) -> Result<Self, ApiError> {
+    #[must_use]
+    pub fn with_monitor(monitor: Box<dyn ReferenceMonitor>, parts: Parts) -> Self {
         Self::assemble(monitor, parts, Arc::default())
     }
 
-    pub(crate) fn with_timeline(
+    /// A guest that runs what `policy` carries, as far as the owner's extra rules let it.
+    pub(crate) fn with_rules(
         policy: Policy,
+        rules: Option<&str>,
         parts: Parts,
         timeline: Arc<Timeline>,
     ) -> Result<Self, ApiError> {
-        let invalid = |error| ApiError::new(Code::InitdataInvalid, error);
-        let monitor = Box::new(Monitor::new(policy).map_err(invalid)?);
-        Self::assemble(monitor, parts, timeline)
+        let monitor = casemate_policy_rules::monitor(policy, rules).map_err(|error| {
+            // Its codes are the API's; a test compares them.
+            ApiError::new(error.code().parse().unwrap_or(Code::InitdataInvalid), error)
+        })?;
+        Ok(Self::assemble(monitor, parts, timeline))
     }
 
-    fn assemble(
-        monitor: Box<dyn ReferenceMonitor>,
-        parts: Parts,
-        timeline: Arc<Timeline>,
-    ) -> Result<Self, ApiError> {
+    fn assemble(monitor: Box<dyn ReferenceMonitor>, parts: Parts, timeline: Arc<Timeline>) -> Self {
         let attest = Arc::clone(&parts.attest);
-        Ok(Self {
+        Self {
             pod: Pod::new(monitor, parts, timeline),
             queue: Queue::start(),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
-            audit: Arc::new(Audit::new(None)?),
+            audit: Arc::new(Audit::unsealed()),
             attest,
-        })
+        }
     }
 
     /// Digest of the monitor's state: the same again exactly if the state is.

@@ -113,6 +113,10 @@ impl Attest for Broker {
     }
 
     async fn refresh(&self) -> Result<(), ApiError> {
+        // A broker that took no head the first time takes none now.
+        if self.session.attested_head().is_none() {
+            return Ok(());
+        }
         let refreshed = self.session.refresh().await;
         refreshed.map_err(|error| ApiError::new(error.code(), chain(&error)))
     }

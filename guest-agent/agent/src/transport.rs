@@ -37,8 +37,9 @@ pub trait Transport: Send {
 ///
 /// What the transport says, or when the server does not start.
 pub async fn serve(mut transport: impl Transport, guest: Guest) -> io::Result<()> {
-    let mut api =
-        ApiServer::start(Arc::new(guest.clone()), guest.audit()).await.map_err(io::Error::other)?;
+    let mut api = ApiServer::start_witnessed(Arc::new(guest.clone()), guest.audit())
+        .await
+        .map_err(io::Error::other)?;
     loop {
         let io = transport.accept().await?;
         let (handle, mut incoming, driver) = mux::connect(io, Role::Guest);

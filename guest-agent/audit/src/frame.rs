@@ -63,6 +63,14 @@ pub struct RecordFrame {
     pub(crate) body: Vec<u8>,
 }
 
+impl BootId {
+    /// The id of these bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; BOOT_BYTES]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl Frame {
     /// Reads a frame.
     ///

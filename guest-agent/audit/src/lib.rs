@@ -18,7 +18,7 @@
 //! use casemate_audit::{Log, OwnerKey, Record, Verdict, check};
 //!
 //! let owner = OwnerKey::generate()?;
-//! let mut log = Log::new(Some(owner.public_key()))?;
+//! let mut log = Log::sealed(owner.public_key())?;
 //! log.append(&Record::new("Start", Verdict::Allowed, 1_000_000))?;
 //! let head = log.head(); // goes into the next attestation
 //!
@@ -39,7 +39,8 @@
 //! - A record names calls, fields and the host's own ids, shortened and escaped; there is no field
 //!   for an argument, a variable's value or file content.
 //! - One key and one nonce seal at most one record: the key is of one boot, the nonce of one
-//!   sequence number.
+//!   sequence number. (E10: only a copy of a running VM could use them again; SEV-SNP and TDX forbid
+//!   the copy.)
 //! - What a record is sealed with commits to boot, sequence number and all records before it.
 //! - Memory is bounded; what the host does not fetch in time is forgotten, and its place stays in the
 //!   chain.

@@ -30,7 +30,6 @@ use crate::record::RecordError;
 /// makes the log forget its oldest frames, as if the host had fetched and dropped them; the chain and
 /// its head keep their place.
 pub struct Log {
-    boot: BootId,
     boot_frame: Vec<u8>,
     /// Seals records; without an owner's key they are hashed.
     seal: Option<hpke::Context>,
@@ -43,28 +42,35 @@ impl Log {
     /// Most bytes of frames that are kept.
     pub const MAX_BYTES: usize = 1 << 20;
 
-    /// An empty log with a boot id and a key of its own. Without an owner nobody can read records,
-    /// but their number and order can still be checked.
+    /// An empty log with a boot id and a key of its own, sealed to `owner`.
     ///
     /// # Errors
     ///
     /// [`LogError::Randomness`], also when the owner's key cannot be agreed with.
-    pub fn new(owner: Option<&OwnerPublicKey>) -> Result<Self, LogError> {
+    pub fn sealed(owner: &OwnerPublicKey) -> Result<Self, LogError> {
         let random = SystemRandom::new();
         let mut id = [0; BOOT_BYTES];
         random.fill(&mut id).map_err(|_| LogError::Randomness)?;
         let boot = BootId(id);
-        let (sealing, seal) = match owner {
-            None => (None, None),
-            Some(owner) => {
-                let (encapsulated, context) =
-                    hpke::sender(owner, &info(boot), &random).map_err(|_| LogError::Randomness)?;
-                (Some(Sealing { owner: owner.id(), encapsulated }), Some(context))
-            }
-        };
+        let (encapsulated, context) =
+            hpke::sender(owner, &info(boot), &random).map_err(|_| LogError::Randomness)?;
+        Ok(Self::begin(boot, Some(Sealing { owner: owner.id(), encapsulated }), Some(context)))
+    }
+
+    /// An empty log without an owner: its records are hashes. Nobody can read it, but the number of
+    /// records and their order can still be checked.
+    #[must_use]
+    pub fn unsealed() -> Self {
+        let mut id = [0; BOOT_BYTES];
+        // It keeps nothing secret: the id only tells logs apart.
+        let _ = SystemRandom::new().fill(&mut id);
+        Self::begin(BootId(id), None, None)
+    }
+
+    fn begin(boot: BootId, sealing: Option<Sealing>, seal: Option<hpke::Context>) -> Self {
         let boot_frame = BootFrame { boot, sealing }.to_bytes();
-        let head = Head { sequence: 0, hash: hash(&boot_frame) };
-        Ok(Self { boot, boot_frame, seal, head, kept: VecDeque::new(), kept_bytes: 0 })
+        let head = Head { boot, sequence: 0, hash: hash(&boot_frame) };
+        Self { boot_frame, seal, head, kept: VecDeque::new(), kept_bytes: 0 }
     }
 
     /// Adds a record and returns its sequence number.
@@ -73,21 +79,21 @@ impl Log {
     ///
     /// [`LogError`] when the record breaks a rule of its type; the log is as before then.
     pub fn append(&mut self, record: &Record) -> Result<u64, LogError> {
-        let Head { sequence, hash: previous } = self.head;
+        let Head { boot, sequence, hash: previous } = self.head;
         let next = sequence.checked_add(1).ok_or(LogError::Full)?;
         let json = record.to_json().map_err(|source| LogError::Record { source })?;
         let body = match &self.seal {
             Some(seal) => {
-                let aad = RecordFrame::aad(self.boot, sequence, &previous);
+                let aad = RecordFrame::aad(boot, sequence, &previous);
                 seal.seal(sequence, &aad, json).map_err(|_| LogError::Seal)?
             }
             None => digest::digest(&digest::SHA256, &json).as_ref().to_vec(),
         };
-        let frame = RecordFrame { boot: self.boot, sequence, previous, body }.to_bytes();
+        let frame = RecordFrame { boot, sequence, previous, body }.to_bytes();
         if frame.len() > MAX_FRAME_BYTES {
             return Err(LogError::TooLong);
         }
-        self.head = Head { sequence: next, hash: hash(&frame) };
+        self.head = Head { boot, sequence: next, hash: hash(&frame) };
         self.keep(frame);
         Ok(sequence)
     }
@@ -135,10 +141,7 @@ impl Log {
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log")
-            .field("boot", &self.boot)
-            .field("head", &self.head)
-            .finish_non_exhaustive()
+        f.debug_struct("Log").field("head", &self.head).finish_non_exhaustive()
     }
 }
 
@@ -199,7 +202,7 @@ mod tests {
     #[test]
     fn the_largest_record_fits() {
         let owner = OwnerKey::generate().unwrap();
-        let mut log = Log::new(Some(owner.public_key())).unwrap();
+        let mut log = Log::sealed(owner.public_key()).unwrap();
         // Quotes and backslashes take two bytes in JSON.
         for pattern in ["x", "\"", "\\", "\u{1b}", "\u{10ffff}"] {
             log.append(&largest(pattern)).unwrap();
@@ -211,7 +214,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_the_chain_goes_on() {
         // A25: a host that asks and never fetches.
-        let mut log = Log::new(None).unwrap();
+        let mut log = Log::unsealed();
         let mut heads = std::collections::HashSet::new();
         let count = 20_000;
         for n in 0..count {
@@ -231,8 +234,8 @@ mod tests {
     #[test]
     fn two_boots_share_nothing() {
         let owner = OwnerKey::generate().unwrap();
-        let mut logs = [(); 2].map(|()| Log::new(Some(owner.public_key())).unwrap());
-        assert_ne!(logs[0].boot, logs[1].boot);
+        let mut logs = [(); 2].map(|()| Log::sealed(owner.public_key()).unwrap());
+        assert_ne!(logs[0].head().boot, logs[1].head().boot);
         assert_ne!(logs[0].head(), logs[1].head());
         let sealed = logs.each_mut().map(|log| {
             log.append(&Record::new("Hello", Verdict::Allowed, 0)).unwrap();
@@ -243,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_failed_append_changes_nothing() {
-        let mut log = Log::new(None).unwrap();
+        let mut log = Log::unsealed();
         let mut record = Record::new("Hello", Verdict::Allowed, 0);
         record.names = vec![(Text::new("id"), Text::new("c")); crate::MAX_NAMES + 1];
         let head = log.head();

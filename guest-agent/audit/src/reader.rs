@@ -18,7 +18,7 @@ pub const MAX_LOG_BYTES: usize = 64 << 20;
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// The boot that the file is of; `None` when its first frame is missing.
+    /// The boot that the file is of.
     pub boot: Option<BootId>,
     /// The records in their order, those between findings too.
     pub entries: Vec<Entry>,
@@ -70,7 +70,7 @@ pub fn check(file: &[u8], key: Option<&OwnerKey>, heads: &[Head]) -> Result<Chec
     }
     let chain = chain::follow(&lines, key, heads, &mut findings);
     Ok(Checked {
-        boot: lines.boot.map(|frame| frame.boot),
+        boot: lines.id,
         entries: chain.entries,
         head: chain.head,
         is_anchored: chain.is_anchored,

@@ -33,7 +33,7 @@ fn made() -> Made {
 }
 
 fn log_of(owner: &OwnerKey) -> (Vec<String>, Vec<Head>) {
-    let mut log = Log::new(Some(owner.public_key())).unwrap();
+    let mut log = Log::sealed(owner.public_key()).unwrap();
     let mut heads = vec![log.head()];
     for n in 0..RECORDS {
         log.append(&record(n)).unwrap();
@@ -264,7 +264,7 @@ fn a_file_that_is_no_log() {
 
 #[test]
 fn a_log_without_an_owner() {
-    let mut log = Log::new(None).unwrap();
+    let mut log = Log::unsealed();
     for n in 0..RECORDS {
         log.append(&record(n)).unwrap();
     }

@@ -14,6 +14,7 @@ use casemate_unpack::find_files;
 use tokio::task::spawn_blocking;
 
 use crate::blob;
+use crate::build_step;
 use crate::error::PullError;
 use crate::keys::KeySource;
 use crate::keys::LayerKeys;
@@ -36,6 +37,18 @@ impl Accounts {
     #[must_use]
     pub fn new(passwd: Vec<u8>, group: Vec<u8>) -> Self {
         Self { passwd, group }
+    }
+
+    /// The content of `/etc/passwd`.
+    #[must_use]
+    pub fn passwd(&self) -> &[u8] {
+        &self.passwd
+    }
+
+    /// The content of `/etc/group`.
+    #[must_use]
+    pub fn group(&self) -> &[u8] {
+        &self.group
     }
 
     /// Resolves a `USER` of an image configuration as containerd does: `user`, `uid`, `user:group`,
@@ -102,7 +115,12 @@ impl Accounts {
 }
 
 impl Puller {
-    /// Reads the accounts of an image from its layers, topmost first and no more than needed.
+    /// Reads the accounts of an image from its layers, topmost first and no more than needed: a layer
+    /// is not fetched if its build step put files into one place that is not `/etc`, and no layer
+    /// below the one that has both files.
+    ///
+    /// The build steps are the image's own word. One that lies gives other users than the image's
+    /// files would; whoever asks puts the answer into a policy, where it stands for everybody to read.
     ///
     /// # Errors
     ///
@@ -115,7 +133,13 @@ impl Puller {
         let keys = LayerKeys::get(image, keys).await?.into_keys();
         let layers = image.manifest.layers().zip(&image.config.diff_ids).zip(keys);
         let mut found = [None, None];
-        for (((descriptor, kind), diff_id), key) in layers.collect::<Vec<_>>().into_iter().rev() {
+        for (index, (((descriptor, kind), diff_id), key)) in
+            layers.enumerate().collect::<Vec<_>>().into_iter().rev()
+        {
+            if image.config.steps.get(index).is_some_and(|step| build_step::leaves_etc_alone(step))
+            {
+                continue;
+            }
             let search = Search {
                 descriptor: descriptor.clone(),
                 compression: compression(kind.compression),
@@ -154,6 +178,7 @@ impl Puller {
                 let fetch = blob::fetch(&self.client, reference, &descriptor, &progress, sender);
                 tokio::join!(spawn_blocking(move || search.run(reader)), fetch).0
             }
+            ImageSource::Nowhere => return Err(PullError::NoLayers),
             ImageSource::Layout(layout) => {
                 let file = layout
                     .open_blob(&search.descriptor.digest)

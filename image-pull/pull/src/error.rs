@@ -235,6 +235,17 @@ pub enum PullError {
         #[source]
         source: io::Error,
     },
+    /// A document was not kept.
+    #[error("{what} {digest} was not kept")]
+    NotKept {
+        /// What it is.
+        what: &'static str,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// The image's layers are not within reach.
+    #[error("the image's layers are not within reach")]
+    NoLayers,
     /// The unpacking thread ended without a result.
     #[error("unpacking thread ended without a result")]
     Thread,
@@ -251,6 +262,8 @@ impl PullError {
             | Self::Status { .. }
             | Self::Missing { .. }
             | Self::Redirect { .. }
+            | Self::NotKept { .. }
+            | Self::NoLayers
             | Self::Blob { .. } => Code::ImageUnreachable,
             Self::Untrusted { .. } => Code::ImageUntrusted,
             Self::Denied { .. } | Self::Challenge { .. } => Code::ImageDenied,

@@ -37,6 +37,7 @@
 
 mod accounts;
 mod blob;
+mod build_step;
 mod client;
 mod error;
 mod keys;
@@ -66,8 +67,10 @@ pub use puller::Settings;
 pub use reference::BadReference;
 pub use reference::PinnedReference;
 pub use reference::Reference;
+pub use resolve::Documents;
 pub use resolve::ImageSource;
 pub use resolve::ResolvedImage;
+pub use resolve::resolve_documents;
 pub use resolve::resolve_layout;
 pub use signature::BadSignerKey;
 pub use signature::SignerKey;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Manifest and configuration of an image.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use bytes::Bytes;
 use casemate_image_crypt::Digest;
 use casemate_image_crypt::oci::Descriptor;
 use casemate_image_crypt::oci::Document;
@@ -31,7 +33,12 @@ pub struct ResolvedImage {
     pub manifest: Manifest,
     /// The configuration.
     pub config: ImageConfig,
+    /// The bytes of all three by digest, or of two if no index led to the manifest.
+    pub documents: Documents,
 }
+
+/// Documents of an image by their digests.
+pub type Documents = BTreeMap<Digest, Bytes>;
 
 /// Where an image's layers are.
 #[derive(Debug, Clone)]
@@ -40,6 +47,8 @@ pub enum ImageSource {
     Registry(Reference),
     /// In a directory.
     Layout(Layout),
+    /// Nowhere within reach.
+    Nowhere,
 }
 
 /// Reads manifest and configuration of the image called `name` (or the only one) in the image
@@ -53,13 +62,53 @@ pub fn resolve_layout(path: &Path, name: Option<&str>) -> Result<ResolvedImage, 
     let layout = Layout::open(path).map_err(failed)?;
     let image = layout.image(name).map_err(failed)?;
     check(&image.manifest, &image.config)?;
+    let mut documents = Documents::new();
+    for (descriptor, max) in
+        [(&image.descriptor, MAX_MANIFEST), (image.manifest.config(), MAX_CONFIG)]
+    {
+        let bytes = layout.read_blob(descriptor, max).map_err(failed)?;
+        documents.insert(descriptor.digest, bytes.into());
+    }
     Ok(ResolvedImage {
+        documents,
         source: ImageSource::Layout(layout),
         digest: image.descriptor.digest,
         manifest_digest: image.descriptor.digest,
         manifest: image.manifest,
         config: image.config,
     })
+}
+
+/// Reads an image again from documents that were kept, without a registry.
+///
+/// # Errors
+///
+/// [`PullError`] if a document is missing, is not what its digest says, or the image is refused.
+pub fn resolve_documents(
+    digest: Digest,
+    documents: &Documents,
+) -> Result<ResolvedImage, PullError> {
+    let get = |what: &'static str, digest: Digest| match documents.get(&digest) {
+        Some(bytes) if Digest::of(bytes) == digest => Ok(bytes),
+        Some(_) => Err(PullError::Digest { what, expected: digest }),
+        None => Err(PullError::NotKept { what, digest }),
+    };
+    let (manifest_digest, manifest) = match parse(get("manifest", digest)?, None)? {
+        Document::Manifest(manifest) => (digest, *manifest),
+        Document::Index(index) => {
+            let entry = index.guests_image().map_err(|source| PullError::Manifest { source })?;
+            let bytes = get("manifest", entry.digest)?;
+            match parse(bytes, Some(&entry.media_type))? {
+                Document::Manifest(manifest) => (entry.digest, *manifest),
+                Document::Index(_) => return Err(PullError::Nested),
+            }
+        }
+    };
+    let bytes = get("configuration", manifest.config().digest)?;
+    let config = ImageConfig::parse(bytes).map_err(|source| PullError::Config { source })?;
+    check(&manifest, &config)?;
+    let (source, documents) = (ImageSource::Nowhere, documents.clone());
+    Ok(ResolvedImage { source, digest, manifest_digest, manifest, config, documents })
 }
 
 /// Fetches manifest and configuration from a registry.
@@ -79,6 +128,7 @@ pub(crate) async fn resolve(
     let top = client.document(request, "manifest", MAX_MANIFEST).await?;
     let digest = Digest::of(&top.bytes);
     check_pinned(reference, digest)?;
+    let mut documents = Documents::from([(digest, top.bytes.clone())]);
     // Registries that store any file may serve it under a type of their own.
     let media_type = top.media_type.as_deref().filter(|t| MANIFEST_TYPES.contains(t));
     let (manifest_digest, manifest) = match parse(&top.bytes, media_type)? {
@@ -88,6 +138,7 @@ pub(crate) async fn resolve(
             let path = format!("manifests/{}", entry.digest);
             let request = Request { reference, path: &path, accept: Some(&accept), start: 0 };
             let bytes = fetch(client, request, entry, "manifest", MAX_MANIFEST).await?;
+            documents.insert(entry.digest, bytes.clone());
             match parse(&bytes, Some(&entry.media_type))? {
                 Document::Manifest(manifest) => (entry.digest, *manifest),
                 Document::Index(_) => return Err(PullError::Nested),
@@ -99,8 +150,9 @@ pub(crate) async fn resolve(
     let bytes = fetch(client, request, manifest.config(), "configuration", MAX_CONFIG).await?;
     let config = ImageConfig::parse(&bytes).map_err(|source| PullError::Config { source })?;
     check(&manifest, &config)?;
+    documents.insert(manifest.config().digest, bytes);
     let source = ImageSource::Registry(reference.clone());
-    Ok(ResolvedImage { source, digest, manifest_digest, manifest, config })
+    Ok(ResolvedImage { source, digest, manifest_digest, manifest, config, documents })
 }
 
 /// C2, C3, C7: a reference with a digest means that document and no other.

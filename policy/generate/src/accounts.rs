@@ -43,6 +43,26 @@ pub(crate) struct Wanted<'a> {
     pub(crate) merge_image_groups: bool,
 }
 
+impl Wanted<'_> {
+    /// The user as kubelet names it to containerd: a number, or a name of the image.
+    fn name(&self) -> String {
+        // Never the group part of the image's USER.
+        let image_user = self.image_user.split(':').next().unwrap_or_default();
+        match self.uid {
+            Some(uid) => uid.to_string(),
+            None if image_user.is_empty() => "0".to_owned(),
+            None => image_user.to_owned(),
+        }
+    }
+
+    /// Whether the image's own users and groups decide anything: not if user and group are numbers and
+    /// the image's groups do not count.
+    pub(crate) fn needs_image(&self) -> bool {
+        let is_number = self.name().parse::<u32>().is_ok();
+        !is_number || self.gid.is_none() || self.merge_image_groups
+    }
+}
+
 /// Finds the numeric user and groups.
 ///
 /// As kubelet and containerd 1.6 do together: kubelet passes on `runAsUser` or the user part of the
@@ -53,12 +73,7 @@ pub(crate) fn resolve(
     wanted: &Wanted<'_>,
     users: Option<&dyn Users>,
 ) -> Result<User, AccountError> {
-    let image_user = wanted.image_user.split(':').next().unwrap_or_default();
-    let name = match wanted.uid {
-        Some(uid) => uid.to_string(),
-        None if image_user.is_empty() => "0".to_owned(),
-        None => image_user.to_owned(),
-    };
+    let name = wanted.name();
     let found = match users {
         Some(users) => {
             users.user(&name).ok_or_else(|| AccountError::UnknownUser { name: name.clone() })?
@@ -118,6 +133,18 @@ mod tests {
         check(&Wanted { image_user: "web", gid: Some(4), ..base.clone() }, (101, 4, &[4, 110]));
         let strict = Wanted { merge_image_groups: false, groups: &[2000], ..base };
         check(&Wanted { image_user: "web", ..strict }, (101, 102, &[102, 2000]));
+    }
+
+    #[test]
+    fn the_image_is_looked_into_where_it_decides() {
+        let open = Wanted { merge_image_groups: true, ..Wanted::default() };
+        assert!(open.needs_image());
+        let strict = Wanted { uid: Some(1), gid: Some(2), ..Wanted::default() };
+        assert!(!strict.needs_image());
+        assert!(!Wanted { uid: None, image_user: "7:8", ..strict.clone() }.needs_image());
+        assert!(Wanted { merge_image_groups: true, ..strict.clone() }.needs_image());
+        assert!(Wanted { gid: None, ..strict.clone() }.needs_image());
+        assert!(Wanted { uid: None, image_user: "web", ..strict }.needs_image());
     }
 
     #[test]

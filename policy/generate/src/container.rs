@@ -4,15 +4,18 @@
 use std::path::Path;
 use std::path::PathBuf;
 
+use casemate_policy::Purpose;
 use casemate_policy::Restart;
+use casemate_policy::Role;
 
 use crate::ImageName;
-use crate::env::EnvSpec;
+use crate::context::Context;
+use crate::env_source::EnvSpec;
 use crate::error::GenerateError;
 use crate::error::Invalid;
 use crate::error::Warning;
-use crate::quantity::Quantity;
 use crate::reader::Reader;
+use crate::resources::ContainerResources;
 use crate::security::ContainerSecurity;
 use crate::signal;
 
@@ -33,24 +36,17 @@ pub(crate) struct ContainerSpec {
     pub(crate) security: ContainerSecurity,
     pub(crate) mounts: Vec<VolumeMount>,
     pub(crate) termination_path: String,
-    /// Commands of probes; `$(NAME)` stands for the container's own plain variables.
-    pub(crate) probes: Vec<Vec<String>>,
-    /// Commands of life-cycle hooks.
-    pub(crate) hooks: Vec<Vec<String>>,
+    pub(crate) handlers: Vec<Handler>,
     pub(crate) stop_signal: Option<u32>,
-    /// Bytes; none for a container without a limit.
-    pub(crate) memory_limit: Option<u64>,
+    pub(crate) resources: ContainerResources,
 }
 
-/// When a container runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Beside the other app containers, after the init containers.
-    App,
-    /// Alone and before the next one.
-    Init,
-    /// Started before the next one and kept running (an init container that restarts always).
-    Sidecar,
+/// A command of a probe or hook.
+#[derive(Debug, Clone)]
+pub(crate) struct Handler {
+    pub(crate) path: String,
+    pub(crate) purpose: Purpose,
+    pub(crate) command: Vec<String>,
 }
 
 /// A volume that a container sees.
@@ -60,137 +56,188 @@ pub(crate) struct VolumeMount {
     pub(crate) volume: String,
     pub(crate) destination: String,
     pub(crate) readonly: bool,
+    pub(crate) sub_path: Option<SubPath>,
+}
+
+/// A part of a volume.
+#[derive(Debug, Clone)]
+pub(crate) enum SubPath {
+    /// As it stands.
+    Plain(String),
+    /// With `$(NAME)` in it.
+    Expression(String),
+}
+
+/// Which list of the pod a container stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum List {
+    Init,
+    App,
+    Ephemeral,
 }
 
 impl ContainerSpec {
     pub(crate) fn read(
         mut reader: Reader<'_>,
-        role: Role,
+        list: List,
         pod_restart: Restart,
+        context: &Context<'_>,
         warnings: &mut Vec<Warning>,
     ) -> Result<Self, GenerateError> {
         let path = reader.path().to_owned();
-        for (field, reason, advice) in REFUSED {
-            reader.refuse(field, reason, advice)?;
+        let name = reader.required_text("name")?.to_owned();
+        let (reason, advice) = ("devices of the host are not trusted", "remove volumeDevices");
+        reader.refuse("volumeDevices", reason, advice)?;
+        check_ports(&mut reader, warnings)?;
+        let (role, restart) = read_role(&mut reader, list, pod_restart, warnings)?;
+        if list == List::Ephemeral {
+            reader.refuse(
+                "targetContainerName",
+                "each container has processes of its own",
+                "remove targetContainerName",
+            )?;
         }
-        check_ports(&mut reader)?;
-        let (role, restart) = read_role(&mut reader, role, pod_restart)?;
         let image = reader.required_text("image")?;
         let image = image.parse().map_err(|_| {
             let name = image.to_owned();
             GenerateError::invalid(reader.at("image"), Invalid::ImageName { name })
         })?;
-        let mut probes = Vec::new();
-        for field in ["startupProbe", "livenessProbe", "readinessProbe"] {
-            if let Some(mut probe) = reader.object(field)? {
-                probes.extend(read_exec(&mut probe)?);
-            }
-        }
-        let (hooks, stop_signal) = read_lifecycle(&mut reader)?;
+        let mut handlers = read_probes(&mut reader, warnings)?;
+        let stop_signal = read_lifecycle(&mut reader, &mut handlers, warnings)?;
         let termination_path = reader.text("terminationMessagePath")?;
 
         let spec = Self {
-            name: reader.required_text("name")?.to_owned(),
             role,
             restart,
             image,
             command: reader.texts("command")?.unwrap_or_default(),
             args: reader.texts("args")?.unwrap_or_default(),
-            env: EnvSpec::read(&mut reader, warnings)?,
+            env: EnvSpec::read(&mut reader, &name, context, warnings)?,
             working_dir: reader.text("workingDir")?.unwrap_or_default().to_owned(),
             terminal: reader.flag("tty")?.unwrap_or(false),
             stdin: reader.flag("stdin")?.unwrap_or(false),
             security: ContainerSecurity::read(reader.object("securityContext")?, warnings)?,
             mounts: read_mounts(&mut reader, warnings)?,
             termination_path: clean_path(termination_path.unwrap_or(DEFAULT_TERMINATION_PATH)),
-            probes,
-            hooks,
+            handlers,
             stop_signal,
-            memory_limit: read_memory_limit(&mut reader, warnings)?,
+            resources: ContainerResources::read(&mut reader, warnings)?,
             path,
+            name,
         };
         reader.ignore(INERT);
-        reader.finish(warnings);
+        reader.finish(warnings)?;
         Ok(spec)
     }
 }
 
-fn check_ports(reader: &mut Reader<'_>) -> Result<(), GenerateError> {
+fn check_ports(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Result<(), GenerateError> {
     for mut port in reader.objects("ports")? {
         port.refuse(
             "hostPort",
             "the pod has a network of its own",
             "remove hostPort and use a Service",
         )?;
+        port.ignore(&["containerPort", "hostIP", "name", "protocol"]);
+        port.finish(warnings)?;
     }
     Ok(())
 }
 
+/// What the container is and when kubelet starts it again. Init containers that have succeeded are
+/// done with, whatever the pod's policy says.
 fn read_role(
     reader: &mut Reader<'_>,
-    role: Role,
+    list: List,
     pod_restart: Restart,
+    warnings: &mut Vec<Warning>,
 ) -> Result<(Role, Restart), GenerateError> {
-    match (role, reader.text("restartPolicy")?) {
-        (role, None) => Ok((role, pod_restart)),
-        (Role::Init, Some("Always")) => Ok((Role::Sidecar, Restart::Always)),
-        (role, Some("Never")) => Ok((role, Restart::Never)),
-        (role, Some("OnFailure")) => Ok((role, Restart::OnFailure)),
-        (role, Some("Always")) => Ok((role, Restart::Always)),
-        (_, Some(other)) => Err(GenerateError::invalid(
-            reader.at("restartPolicy"),
-            Invalid::Unknown { value: other.to_owned() },
-        )),
-    }
+    let own = match reader.choice("restartPolicy", &["Always", "OnFailure", "Never"])? {
+        None => None,
+        Some("Always") => Some(Restart::Always),
+        Some("OnFailure") => Some(Restart::OnFailure),
+        Some(_) => Some(Restart::Never),
+    };
+    let by_rules = read_restart_rules(reader, warnings)?;
+    let restart = own.unwrap_or(pod_restart);
+    let restart = match by_rules {
+        Some(Restart::Always) => Restart::Always,
+        Some(_) if restart == Restart::Never => Restart::OnFailure,
+        _ => restart,
+    };
+    Ok(match list {
+        List::Init if own == Some(Restart::Always) => (Role::Sidecar, Restart::Always),
+        List::Init if restart == Restart::Never => (Role::Init, Restart::Never),
+        List::Init => (Role::Init, Restart::OnFailure),
+        List::App => (Role::App, restart),
+        List::Ephemeral => (Role::Ephemeral, Restart::Never),
+    })
 }
 
-/// The limit that the guest enforces. What kubelet and scheduler make of the other amounts changes
-/// where the pod runs and how large its VM is.
-fn read_memory_limit(
+/// The least restart rule that covers `restartPolicyRules`.
+fn read_restart_rules(
     reader: &mut Reader<'_>,
     warnings: &mut Vec<Warning>,
-) -> Result<Option<u64>, GenerateError> {
-    let Some(mut resources) = reader.object("resources")? else { return Ok(None) };
-    let advice = "remove the claims";
-    resources.refuse("claims", "devices of the host are not trusted", advice)?;
-    if let Some(mut requests) = resources.object("requests")? {
-        for amount in ["cpu", "memory"] {
-            requests.quantity(amount)?;
+) -> Result<Option<Restart>, GenerateError> {
+    let mut covering = None;
+    for mut rule in reader.objects("restartPolicyRules")? {
+        let path = rule.path().to_owned();
+        rule.choice("action", &["Restart"])?;
+        let mut codes = rule.required_object("exitCodes")?;
+        let inverted = codes.choice("operator", &["In", "NotIn"])? == Some("NotIn");
+        let has_zero = codes.ids("values")?.contains(&0);
+        codes.finish_strictly()?;
+        rule.finish_strictly()?;
+        // A rule that hits code 0 starts the container again after success.
+        if has_zero != inverted {
+            covering = Some(Restart::Always);
+        } else if covering.is_none() {
+            covering = Some(Restart::OnFailure);
         }
+        let text = "the guest does not tell exit codes apart but for 0: it allows a new start after \
+                    every failure";
+        warnings.push(Warning::new(path, text));
     }
-    let mut memory = None;
-    if let Some(mut limits) = resources.object("limits")? {
-        memory = limits.quantity("memory")?;
-        limits.quantity("cpu")?;
-        let names: Vec<&str> = limits.remaining().collect();
-        for name in names {
-            limits.warn(name, "not enforced in the guest", warnings);
-        }
-    }
-    resources.finish(warnings);
-    // Kubernetes takes 0 for "no limit".
-    Ok(memory.map(Quantity::units).filter(|bytes| *bytes > 0))
+    Ok(covering)
 }
 
-/// The command of a probe or hook that runs one.
-fn read_exec(handler: &mut Reader<'_>) -> Result<Option<Vec<String>>, GenerateError> {
-    let Some(mut exec) = handler.object("exec")? else { return Ok(None) };
-    let command = exec.texts("command")?.unwrap_or_default();
-    if command.is_empty() {
-        return Err(GenerateError::invalid(exec.at("command"), Invalid::Missing));
+fn read_probes(
+    reader: &mut Reader<'_>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<Handler>, GenerateError> {
+    let mut handlers = Vec::new();
+    for (field, purpose) in [
+        ("startupProbe", Purpose::StartupProbe),
+        ("livenessProbe", Purpose::LivenessProbe),
+        ("readinessProbe", Purpose::ReadinessProbe),
+    ] {
+        let Some(mut probe) = reader.object(field)? else { continue };
+        handlers.extend(read_exec(&mut probe, purpose)?);
+        probe.ignore(&["httpGet", "tcpSocket", "grpc"]);
+        probe.ignore(&[
+            "failureThreshold",
+            "initialDelaySeconds",
+            "periodSeconds",
+            "successThreshold",
+            "terminationGracePeriodSeconds",
+            "timeoutSeconds",
+        ]);
+        probe.finish(warnings)?;
     }
-    Ok(Some(command))
+    Ok(handlers)
 }
 
-type Lifecycle = (Vec<Vec<String>>, Option<u32>);
-
-fn read_lifecycle(reader: &mut Reader<'_>) -> Result<Lifecycle, GenerateError> {
-    let Some(mut lifecycle) = reader.object("lifecycle")? else { return Ok((Vec::new(), None)) };
-    let mut hooks = Vec::new();
-    for field in ["postStart", "preStop"] {
-        if let Some(mut hook) = lifecycle.object(field)? {
-            hooks.extend(read_exec(&mut hook)?);
-        }
+fn read_lifecycle(
+    reader: &mut Reader<'_>,
+    handlers: &mut Vec<Handler>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<u32>, GenerateError> {
+    let Some(mut lifecycle) = reader.object("lifecycle")? else { return Ok(None) };
+    for (field, purpose) in [("postStart", Purpose::PostStart), ("preStop", Purpose::PreStop)] {
+        let Some(mut hook) = lifecycle.object(field)? else { continue };
+        handlers.extend(read_exec(&mut hook, purpose)?);
+        hook.ignore(&["httpGet", "tcpSocket", "sleep"]);
+        hook.finish(warnings)?;
     }
     let stop_signal = lifecycle.text("stopSignal")?;
     let number = stop_signal.map(|name| {
@@ -199,7 +246,20 @@ fn read_lifecycle(reader: &mut Reader<'_>) -> Result<Lifecycle, GenerateError> {
             GenerateError::invalid(lifecycle.at("stopSignal"), Invalid::Signal { name })
         })
     });
-    Ok((hooks, number.transpose()?))
+    lifecycle.finish(warnings)?;
+    number.transpose()
+}
+
+/// The command of a probe or hook that runs one.
+fn read_exec(reader: &mut Reader<'_>, purpose: Purpose) -> Result<Option<Handler>, GenerateError> {
+    let Some(mut exec) = reader.object("exec")? else { return Ok(None) };
+    let command = exec.texts("command")?.unwrap_or_default();
+    let path = exec.at("command");
+    if command.is_empty() {
+        return Err(GenerateError::invalid(path, Invalid::Missing));
+    }
+    exec.finish_strictly()?;
+    Ok(Some(Handler { path, purpose, command }))
 }
 
 fn read_mounts(
@@ -208,26 +268,44 @@ fn read_mounts(
 ) -> Result<Vec<VolumeMount>, GenerateError> {
     let mut mounts = Vec::new();
     for mut mount in reader.objects("volumeMounts")? {
-        let advice = "mount the whole volume";
-        mount.refuse("subPath", "only whole volumes are mounted", advice)?;
-        mount.refuse("subPathExpr", "only whole volumes are mounted", advice)?;
-        let propagation = mount.text("mountPropagation")?;
-        if propagation.is_some_and(|value| value != "None") {
-            return Err(GenerateError::refused(
-                mount.at("mountPropagation"),
-                "mounts do not travel between containers",
-                "remove mountPropagation",
-            ));
+        let propagation =
+            mount.choice("mountPropagation", &["None", "HostToContainer", "Bidirectional"])?;
+        match propagation {
+            Some("Bidirectional") => {
+                return Err(GenerateError::refused(
+                    mount.at("mountPropagation"),
+                    "mounts do not travel out of a container",
+                    "remove mountPropagation",
+                ));
+            }
+            Some("HostToContainer") => {
+                let text = "nothing is ever mounted into the guest's volumes later";
+                warnings.push(Warning::new(mount.at("mountPropagation"), text));
+            }
+            _ => {}
         }
         mount.ignore(&["recursiveReadOnly"]);
+        let plain = mount.text("subPath")?.filter(|text| !text.is_empty());
+        let expression = mount.text("subPathExpr")?.filter(|text| !text.is_empty());
+        let sub_path = match (plain, expression) {
+            (None, None) => None,
+            (Some(plain), None) => Some(SubPath::Plain(plain.to_owned())),
+            (None, Some(expression)) => Some(SubPath::Expression(expression.to_owned())),
+            (Some(_), Some(_)) => {
+                let name = "subPath".to_owned();
+                let problem = Invalid::Duplicate { name };
+                return Err(GenerateError::invalid(mount.at("subPathExpr"), problem));
+            }
+        };
         let destination = mount.required_text("mountPath")?;
         mounts.push(VolumeMount {
             path: mount.path().to_owned(),
             volume: mount.required_text("name")?.to_owned(),
             destination: clean_path(destination),
             readonly: mount.flag("readOnly")?.unwrap_or(false),
+            sub_path,
         });
-        mount.finish(warnings);
+        mount.finish_strictly()?;
     }
     Ok(mounts)
 }
@@ -241,16 +319,5 @@ pub(crate) fn clean_path(path: &str) -> String {
 /// Where kubelet looks for the termination message unless the container says otherwise.
 const DEFAULT_TERMINATION_PATH: &str = "/dev/termination-log";
 
-/// Fields of a container that are refused: field, reason, advice.
-const REFUSED: &[(&str, &str, &str)] = &[
-    (
-        "envFrom",
-        "its values come from the host",
-        "write the variables out under env, or fetch secrets from the key broker",
-    ),
-    ("volumeDevices", "devices of the host are not trusted", "remove volumeDevices"),
-];
-
 /// Fields of a container that change nothing of what runs in the guest.
-const INERT: &[&str] =
-    &["imagePullPolicy", "resizePolicy", "stdinOnce", "terminationMessagePolicy"];
+const INERT: &[&str] = &["imagePullPolicy", "stdinOnce", "terminationMessagePolicy"];

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error::GenerateError;
 use crate::error::Invalid;
+use crate::json;
 use crate::reader::Reader;
 
 /// The annotation that lists commands for `kubectl exec`.
@@ -27,9 +28,7 @@ impl ExecList {
     pub(crate) fn read(annotations: &BTreeMap<String, String>) -> Result<Self, GenerateError> {
         let Some(text) = annotations.get(EXEC_ANNOTATION) else { return Ok(Self::default()) };
         let path = format!("metadata.annotations[{EXEC_ANNOTATION}]");
-        let document: Value = serde_json::from_str(text).map_err(|error| {
-            GenerateError::invalid(path.clone(), Invalid::ExecList { message: error.to_string() })
-        })?;
+        let document = json::parse(text, &path)?;
         match &document {
             Value::Array(list) => {
                 Ok(Self { everywhere: commands(&path, list)?, ..Self::default() })
@@ -89,15 +88,8 @@ fn command(path: &str, value: &Value) -> Result<Exec, GenerateError> {
         stdin: reader.flag("stdin")?.unwrap_or(false),
         ..Exec::default()
     };
-    let unknown = reader.remaining().next();
-    match unknown {
-        Some(field) => {
-            let problem = Invalid::Unknown { value: field.to_owned() };
-            Err(GenerateError::invalid(path, problem))
-        }
-        None if exec.argv.is_empty() => Err(no_command(path)),
-        None => Ok(exec),
-    }
+    reader.finish_strictly()?;
+    if exec.argv.is_empty() { Err(no_command(path)) } else { Ok(exec) }
 }
 
 fn no_command(path: &str) -> GenerateError {

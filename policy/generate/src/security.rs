@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Security contexts of pod and container, and what they come to together.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use casemate_policy::Capability;
+use casemate_policy::ProcMount;
 use casemate_policy::Seccomp;
+use casemate_policy::SysctlName;
 
 use crate::error::GenerateError;
 use crate::error::Invalid;
@@ -19,6 +22,7 @@ pub(crate) struct PodSecurity {
     pub(crate) groups: Vec<u32>,
     /// Whether the image's `/etc/group` adds groups.
     pub(crate) merge_image_groups: bool,
+    pub(crate) sysctls: BTreeMap<SysctlName, String>,
 }
 
 /// The container's security context.
@@ -28,6 +32,7 @@ pub(crate) struct ContainerSecurity {
     pub(crate) readonly_rootfs: bool,
     pub(crate) no_new_privileges: bool,
     pub(crate) capabilities: Vec<Capability>,
+    pub(crate) proc_mount: ProcMount,
 }
 
 /// What pod and container can both say; the container's word counts.
@@ -47,7 +52,7 @@ impl PodSecurity {
         let Some(mut reader) = reader else {
             return Ok(Self { merge_image_groups: true, ..Self::default() });
         };
-        reader.refuse("sysctls", "kernel settings are the guest's", "remove sysctls")?;
+        let sysctls = read_sysctls(&mut reader)?;
         let mut groups = reader.ids("supplementalGroups")?;
         groups.extend(reader.id("fsGroup")?);
         let merge_image_groups = match reader.text("supplementalGroupsPolicy")? {
@@ -57,8 +62,8 @@ impl PodSecurity {
         };
         let shared = Shared::read(&mut reader, warnings)?;
         reader.ignore(&["fsGroupChangePolicy", "seLinuxChangePolicy"]);
-        reader.finish(warnings);
-        Ok(Self { shared, groups, merge_image_groups })
+        reader.finish_strictly()?;
+        Ok(Self { shared, groups, merge_image_groups, sysctls })
     }
 }
 
@@ -76,15 +81,17 @@ impl ContainerSecurity {
             "a privileged container owns the guest, its keys and its report device",
             "remove privileged and add the capabilities that are needed",
         )?;
-        if reader.text("procMount")?.is_some_and(|value| value != "Default") {
-            return Err(GenerateError::refused(
-                reader.at("procMount"),
-                "masked paths stay masked",
-                "remove procMount",
-            ));
-        }
+        let proc_mount = match reader.choice("procMount", &["Default", "Unmasked"])? {
+            Some("Unmasked") => {
+                let text =
+                    "the container sees and changes paths of /proc that are hidden elsewhere";
+                warnings.push(Warning::new(reader.at("procMount"), text));
+                ProcMount::Unmasked
+            }
+            _ => ProcMount::Default,
+        };
         let changes = match reader.object("capabilities")? {
-            Some(mut capabilities) => Changes::read(&mut capabilities, warnings)?,
+            Some(capabilities) => Changes::read(capabilities, warnings)?,
             None => Changes::default(),
         };
         let security = Self {
@@ -92,8 +99,9 @@ impl ContainerSecurity {
             no_new_privileges: !reader.flag("allowPrivilegeEscalation")?.unwrap_or(true),
             shared: Shared::read(&mut reader, warnings)?,
             capabilities: changes.apply(),
+            proc_mount,
         };
-        reader.finish(warnings);
+        reader.finish_strictly()?;
         Ok(security)
     }
 }
@@ -106,18 +114,22 @@ impl Shared {
         reader.ignore(&["windowsOptions"]);
         let seccomp = match reader.object("seccompProfile")? {
             None => None,
-            Some(mut profile) => Some(match profile.required_text("type")? {
-                "RuntimeDefault" => Seccomp::Default,
-                "Unconfined" => Seccomp::Unconfined,
-                "Localhost" => {
-                    return Err(GenerateError::refused(
-                        profile.at("type"),
-                        "the profile is a file of the host",
-                        "use RuntimeDefault",
-                    ));
-                }
-                other => return Err(unknown(profile.at("type"), other)),
-            }),
+            Some(mut profile) => {
+                let kind = match profile.required_text("type")? {
+                    "RuntimeDefault" => Seccomp::Default,
+                    "Unconfined" => Seccomp::Unconfined,
+                    "Localhost" => {
+                        return Err(GenerateError::refused(
+                            profile.at("type"),
+                            "the profile is a file of the host",
+                            "use RuntimeDefault",
+                        ));
+                    }
+                    other => return Err(unknown(profile.at("type"), other)),
+                };
+                profile.finish_strictly()?;
+                Some(kind)
+            }
         };
         Ok(Self {
             uid: reader.id("runAsUser")?,
@@ -147,7 +159,7 @@ struct Changes {
 }
 
 impl Changes {
-    fn read(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Result<Self, GenerateError> {
+    fn read(mut reader: Reader<'_>, warnings: &mut Vec<Warning>) -> Result<Self, GenerateError> {
         let add = reader.texts("add")?.unwrap_or_default();
         if add.iter().any(|name| name.eq_ignore_ascii_case("ALL")) {
             return Err(GenerateError::refused(
@@ -161,15 +173,14 @@ impl Changes {
             drop.into_iter().partition(|name| name.eq_ignore_ascii_case("ALL"));
         let changes = Self {
             drop_all: !all.is_empty(),
-            add: add.iter().map(|n| capability(reader, "add", n)).collect::<Result<_, _>>()?,
-            drop: drop.iter().map(|n| capability(reader, "drop", n)).collect::<Result<_, _>>()?,
+            add: add.iter().map(|n| capability(&reader, "add", n)).collect::<Result<_, _>>()?,
+            drop: drop.iter().map(|n| capability(&reader, "drop", n)).collect::<Result<_, _>>()?,
         };
         for added in changes.add.iter().filter(|c| POWERFUL.contains(&c.as_str())) {
-            warnings.push(Warning {
-                path: reader.at("add"),
-                text: format!("{} lets the container act on the whole guest", added.as_str()),
-            });
+            let text = format!("{} lets the container act on the whole guest", added.as_str());
+            warnings.push(Warning::new(reader.at("add"), text));
         }
+        reader.finish_strictly()?;
         Ok(changes)
     }
 
@@ -190,6 +201,39 @@ fn capability(reader: &Reader<'_>, field: &str, name: &str) -> Result<Capability
         let name = name.to_owned();
         GenerateError::invalid(reader.at(field), Invalid::Capability { name })
     })
+}
+
+fn read_sysctls(reader: &mut Reader<'_>) -> Result<BTreeMap<SysctlName, String>, GenerateError> {
+    let mut sysctls = BTreeMap::new();
+    for mut sysctl in reader.objects("sysctls")? {
+        let text = sysctl.required_text("name")?;
+        let invalid = |problem| GenerateError::invalid(format!("{}.name", sysctl.path()), problem);
+        let name = SysctlName::try_from(with_dots(text))
+            .map_err(|_| invalid(Invalid::Sysctl { name: text.to_owned() }))?;
+        let problem = Invalid::Duplicate { name: text.to_owned() };
+        let value = sysctl.text("value")?.unwrap_or_default().to_owned();
+        if sysctls.insert(name, value).is_some() {
+            return Err(GenerateError::invalid(sysctl.at("name"), problem));
+        }
+        sysctl.finish_strictly()?;
+    }
+    Ok(sysctls)
+}
+
+/// A name that is written with slashes in the form with dots, as kubelet does it: a name whose first
+/// separator is a slash has its slashes and dots exchanged.
+fn with_dots(name: &str) -> String {
+    match name.chars().find(|c| matches!(c, '.' | '/')) {
+        Some('/') => name
+            .chars()
+            .map(|c| match c {
+                '/' => '.',
+                '.' => '/',
+                other => other,
+            })
+            .collect(),
+        _ => name.to_owned(),
+    }
 }
 
 fn unknown(path: String, value: &str) -> GenerateError {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whole pods and what comes out for them: policy, warnings and annotated YAML.
+//! Whole files and what comes out for them: policies, warnings and annotated YAML.
 //!
+//! `NAME.yaml` is read, with `NAME.refs.yaml` beside it if there is one.
 //! `CASEMATE_BLESS=1 cargo test -p casemate-policy-generate` writes the expected files anew; they are
 //! reviewed as text.
 
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use casemate_boot_formats::initdata::Initdata;
 use casemate_policy::Broker;
 use casemate_policy::GuestConfig;
+use casemate_policy::ImageSignature;
 use casemate_policy::Policy;
 use casemate_policy::User;
 use casemate_policy_generate::GenerateError;
@@ -26,7 +28,10 @@ use casemate_policy_generate::INITDATA_ANNOTATION;
 use casemate_policy_generate::Image;
 use casemate_policy_generate::ImageConfig;
 use casemate_policy_generate::ImageName;
-use casemate_policy_generate::Pod;
+use casemate_policy_generate::Manifest;
+use casemate_policy_generate::Manifests;
+use casemate_policy_generate::Options;
+use casemate_policy_generate::SignatureRule;
 use casemate_policy_generate::Users;
 use casemate_policy_generate::generate;
 
@@ -63,18 +68,32 @@ fn image(name: &ImageName) -> Image {
 }
 
 fn config() -> GuestConfig {
-    let broker = Broker {
-        url: "https://broker.example".to_owned(),
-        ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
-    };
-    GuestConfig::new(broker, Vec::new())
+    GuestConfig {
+        version: GuestConfig::VERSION,
+        broker: Broker {
+            url: "https://broker.example".to_owned(),
+            ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
+        },
+        registries: Vec::new(),
+        image_signatures: BTreeMap::from([(
+            "owner".to_owned(),
+            ImageSignature { key: format!("{KEY}\n") },
+        )]),
+        audit: None,
+    }
 }
 
-fn run(yaml: &str) -> Result<Generated, GenerateError> {
-    let pod = Pod::parse(yaml)?;
+const KEY: &str = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----";
+
+fn run(yaml: &str, refs: Option<&str>) -> Result<Generated, GenerateError> {
+    let mut files = vec![Manifest { name: "app.yaml", text: yaml }];
+    files.extend(refs.map(|text| Manifest { name: "refs.yaml", text }));
+    let signatures =
+        vec![SignatureRule { images: "secret.example:5000".to_owned(), key: "owner".to_owned() }];
+    let manifests = Manifests::read(&files, &Options { signatures, ..Options::default() })?;
     let images: BTreeMap<_, _> =
-        pod.images().into_iter().map(|name| (name.clone(), image(&name))).collect();
-    generate(&pod, &images, &config())
+        manifests.images().into_iter().map(|name| (name.clone(), image(&name))).collect();
+    generate(&manifests, &images, &config())
 }
 
 fn folder() -> PathBuf {
@@ -92,31 +111,68 @@ fn expect(name: &str, found: &str) {
 }
 
 fn check(name: &str) {
-    let yaml = fs::read_to_string(folder().join(format!("{name}.yaml"))).unwrap();
-    let generated = run(&yaml).unwrap();
-    expect(&format!("{name}.policy.toml"), &generated.policy.to_toml());
+    let read = |suffix: &str| fs::read_to_string(folder().join(format!("{name}{suffix}")));
+    let yaml = read(".yaml").unwrap();
+    let refs = read(".refs.yaml").ok();
+    let generated = run(&yaml, refs.as_deref()).unwrap();
+    let mut policies = String::new();
+    for workload in &generated.workloads {
+        if generated.workloads.len() > 1 {
+            policies += &format!("# {} {}\n", workload.kind, workload.name);
+        }
+        policies += &workload.policy.to_toml();
+    }
+    expect(&format!("{name}.policy.toml"), &policies);
     let warnings: String = generated.warnings.iter().map(|w| format!("{w}\n")).collect();
     expect(&format!("{name}.warnings.txt"), &warnings);
 
     // The compressed form may change with the compression library, its content not.
-    let annotation = generated.initdata.to_annotation().unwrap();
-    assert!(generated.pod_yaml.contains(&annotation));
-    expect(&format!("{name}.out.yaml"), &generated.pod_yaml.replace(&annotation, "INITDATA"));
-    let carried = Initdata::from_annotation(&annotation).unwrap();
-    let policy = Policy::parse(carried.entry("policy.toml").unwrap().as_bytes()).unwrap();
-    assert_eq!(policy, generated.policy);
-    assert_eq!(
-        GuestConfig::parse(carried.entry("casemate.toml").unwrap().as_bytes()).unwrap(),
-        config()
-    );
+    let mut out = generated.yaml();
+    for (index, workload) in generated.workloads.iter().enumerate() {
+        let annotation = workload.initdata.to_annotation().unwrap();
+        assert!(out.contains(&annotation));
+        out = out.replacen(&annotation, &format!("INITDATA-{index}"), 1);
+        let carried = Initdata::from_annotation(&annotation).unwrap();
+        let policy = Policy::parse(carried.entry("policy.toml").unwrap().as_bytes()).unwrap();
+        assert_eq!(policy, workload.policy);
+        let config_text = carried.entry("casemate.toml").unwrap();
+        assert_eq!(GuestConfig::parse(config_text.as_bytes()).unwrap(), config());
+    }
+    expect(&format!("{name}.out.yaml"), &out);
 
     // Deterministic, and the output is input again.
-    let again = run(&yaml).unwrap();
-    assert_eq!(again.initdata.as_bytes(), generated.initdata.as_bytes());
-    assert_eq!(again.pod_yaml, generated.pod_yaml);
-    let twice = run(&generated.pod_yaml).unwrap();
-    assert_eq!(twice.initdata.as_bytes(), generated.initdata.as_bytes());
-    assert_eq!(twice.pod_yaml.matches(INITDATA_ANNOTATION).count(), 1);
+    let same = |again: &Generated| {
+        let pairs = again.workloads.iter().zip(&generated.workloads);
+        for (again, first) in pairs {
+            assert_eq!(again.initdata.as_bytes(), first.initdata.as_bytes());
+        }
+    };
+    let again = run(&yaml, refs.as_deref()).unwrap();
+    same(&again);
+    assert_eq!(again.yaml(), generated.yaml());
+    let twice = run(&generated.yaml(), refs.as_deref()).unwrap();
+    same(&twice);
+    assert_eq!(twice.yaml().matches(INITDATA_ANNOTATION).count(), generated.workloads.len());
+}
+
+/// The lines of the input that the output has no more, in order.
+fn lost(name: &str) -> Vec<String> {
+    let yaml = fs::read_to_string(folder().join(format!("{name}.yaml"))).unwrap();
+    let out =
+        run(&yaml, fs::read_to_string(folder().join(format!("{name}.refs.yaml"))).ok().as_deref())
+            .unwrap()
+            .yaml();
+    let mut rest = out.lines();
+    let mut lost = Vec::new();
+    for line in yaml.lines() {
+        let mut ahead = rest.clone();
+        if ahead.any(|found| found == line) {
+            rest = ahead;
+        } else {
+            lost.push(line.to_owned());
+        }
+    }
+    lost
 }
 
 #[test]
@@ -132,4 +188,57 @@ fn a_pod_with_everything() {
 #[test]
 fn a_pod_in_flow_style() {
     check("flow");
+}
+
+#[test]
+fn a_deployment_with_its_config_maps() {
+    check("deployment");
+    assert!(lost("deployment").is_empty());
+}
+
+#[test]
+fn a_stateful_set() {
+    check("statefulset");
+    assert!(lost("statefulset").is_empty());
+}
+
+#[test]
+fn a_daemon_set() {
+    check("daemonset");
+}
+
+#[test]
+fn objects_in_braces() {
+    check("braces");
+    let lost = lost("braces");
+    // The document that is one line, and the line that got the annotations.
+    assert_eq!(lost.len(), 2, "{lost:?}");
+}
+
+#[test]
+fn a_pod_that_wants_its_token() {
+    check("token");
+}
+
+#[test]
+fn jobs_and_cron_jobs() {
+    check("jobs");
+    assert_eq!(lost("jobs"), ["      annotations: {}"]);
+}
+
+#[test]
+fn a_replica_set_and_a_replication_controller() {
+    check("replicas");
+}
+
+#[test]
+fn a_list() {
+    check("list");
+    assert!(lost("list").is_empty());
+}
+
+#[test]
+fn documents_of_other_kinds_keep_their_bytes() {
+    check("shop");
+    assert!(lost("shop").is_empty());
 }

@@ -13,10 +13,14 @@ use std::collections::BTreeMap;
 use casemate_policy::Broker;
 use casemate_policy::GuestConfig;
 use casemate_policy_generate::GenerateError;
+use casemate_policy_generate::Generated;
 use casemate_policy_generate::Image;
 use casemate_policy_generate::ImageConfig;
 use casemate_policy_generate::Invalid;
-use casemate_policy_generate::Pod;
+use casemate_policy_generate::Manifest;
+use casemate_policy_generate::Manifests;
+use casemate_policy_generate::Options;
+use casemate_policy_generate::YamlProblem;
 use casemate_policy_generate::generate;
 use proptest::prelude::*;
 
@@ -28,8 +32,8 @@ fn pod(spec: &str, container: &str) -> String {
     )
 }
 
-fn run_with(yaml: &str, config: &ImageConfig) -> Result<(), GenerateError> {
-    let pod = Pod::parse(yaml)?;
+fn run_with(yaml: &str, config: &ImageConfig) -> Result<Generated, GenerateError> {
+    let manifests = Manifests::parse(yaml)?;
     let image = || Image {
         digest: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
             .to_owned(),
@@ -37,16 +41,17 @@ fn run_with(yaml: &str, config: &ImageConfig) -> Result<(), GenerateError> {
         config: config.clone(),
         users: None,
     };
-    let images: BTreeMap<_, _> = pod.images().into_iter().map(|name| (name, image())).collect();
+    let images: BTreeMap<_, _> =
+        manifests.images().into_iter().map(|name| (name, image())).collect();
     let broker = Broker {
         url: "https://broker.example".to_owned(),
         ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
     };
     let config = GuestConfig::new(broker, Vec::new());
-    generate(&pod, &images, &config).map(drop)
+    generate(&manifests, &images, &config)
 }
 
-fn run(yaml: &str) -> Result<(), GenerateError> {
+fn run(yaml: &str) -> Result<Generated, GenerateError> {
     let config = ImageConfig { cmd: vec!["/run".to_owned()], ..ImageConfig::default() };
     run_with(yaml, &config)
 }
@@ -79,25 +84,25 @@ fn what_gives_the_host_a_hand_in_the_pod() {
     in_spec("hostPID: true", "spec.hostPID");
     in_spec("hostIPC: true", "spec.hostIPC");
     in_spec("shareProcessNamespace: true", "spec.shareProcessNamespace");
-    in_spec("hostAliases: [{ip: 1.2.3.4}]", "spec.hostAliases");
-    in_spec("ephemeralContainers: [{name: d}]", "spec.ephemeralContainers");
     in_spec("resourceClaims: [{name: gpu}]", "spec.resourceClaims");
     in_spec("setHostnameAsFQDN: true", "spec.setHostnameAsFQDN");
-    in_spec("automountServiceAccountToken: true", "spec.automountServiceAccountToken");
-    let sysctls = "securityContext: {sysctls: [{name: kernel.core_pattern, value: x}]}";
-    in_spec(sysctls, "spec.securityContext.sysctls");
+    in_spec("os: {name: windows}", "spec.os.name");
+    in_spec(
+        "volumes: [{name: v, emptyDir: {medium: HugePages}}]",
+        "spec.volumes[0].emptyDir.medium",
+    );
 
     in_container("ports: [{hostPort: 80}]", "ports[0].hostPort");
     in_container("securityContext: {privileged: true}", "securityContext.privileged");
-    in_container("securityContext: {procMount: Unmasked}", "securityContext.procMount");
     let all = "securityContext: {capabilities: {add: [all]}}";
     in_container(all, "securityContext.capabilities.add");
     let localhost = "securityContext: {seccompProfile: {type: Localhost, localhostProfile: x}}";
     in_container(localhost, "securityContext.seccompProfile.type");
     in_container("volumeDevices: [{name: d}]", "volumeDevices");
     in_container("resources: {claims: [{name: gpu}]}", "resources.claims");
-    let mount = "volumeMounts: [{name: v, mountPath: /v, subPath: x}]";
-    in_container(mount, "volumeMounts[0].subPath");
+    let mount = "volumeMounts: [{name: v, mountPath: /v, subPathExpr: $(NONE)}]";
+    in_container(mount, "volumeMounts[0].subPathExpr");
+    in_container("volumeMounts: [{name: v, mountPath: /dev/shm}]", "volumeMounts[0].mountPath");
     let mount = "volumeMounts: [{name: v, mountPath: /v, mountPropagation: Bidirectional}]";
     in_container(mount, "volumeMounts[0].mountPropagation");
 }
@@ -108,8 +113,8 @@ fn volumes_of_the_host() {
         "hostPath: {path: /}",
         "configMap: {name: x}",
         "secret: {secretName: x}",
-        "projected: {sources: []}",
-        "downwardAPI: {}",
+        "projected: {sources: [{configMap: {name: x}}, {configMap: {name: z, optional: true}}]}",
+        "projected: {sources: [{serviceAccountToken: {path: t}}, {secret: {name: x}}]}",
         "persistentVolumeClaim: {claimName: x}",
         "csi: {driver: x}",
         "image: {reference: x}",
@@ -128,16 +133,28 @@ fn volumes_of_the_host() {
 #[test]
 fn variables_of_the_host() {
     for source in ["secretKeyRef", "configMapKeyRef", "fileKeyRef"] {
-        let field = format!("env: [{{name: A, valueFrom: {{{source}: {{name: x, key: y}}}}}}]");
+        let field = format!("env: [{{name: A, valueFrom: {{{source}: {{name: x, key: k}}}}}}]");
         in_container(&field, &format!("env[0].valueFrom.{source}"));
     }
-    in_container("envFrom: [{configMapRef: {name: x}}]", "envFrom");
+    in_container("envFrom: [{configMapRef: {name: x}}]", "envFrom[0].configMapRef");
+    in_container("envFrom: [{secretRef: {name: x, optional: true}}]", "envFrom[0].secretRef");
+    let own = "fieldRef: {fieldPath: \"metadata.annotations['io.casemate.initdata']\"}";
+    let field = format!("env: [{{name: A, valueFrom: {{{own}}}}}]");
+    in_container(&field, "env[0].valueFrom.fieldRef.fieldPath");
     let ip = "{name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}";
-    in_container(&format!("env: [{ip}], args: [\"$(IP)\"]"), "command");
+    in_container(&format!("env: [{ip}], args: [a, \"$(IP)\"]"), "args[1]");
     in_container(&format!("env: [{ip}, {{name: URL, value: \"http://$(IP)\"}}]"), "env[1]");
-    in_container("args: [\"$(DB_SERVICE_HOST)\"]", "command");
+    in_container("args: [\"$(DB_SERVICE_HOST)\"]", "args[0]");
+    // Without service links there is none but the API server's.
+    let spec = "enableServiceLinks: false,";
+    assert!(run(&pod(spec, "args: [\"$(DB_SERVICE_HOST)\"]")).is_ok());
+    let own = pod(spec, "args: [\"$(KUBERNETES_SERVICE_HOST)\"]");
+    refused(&own, "spec.containers[0].args[0]");
+    // Probes see no variables of services.
     let probe = "livenessProbe: {exec: {command: [\"$(DB_PORT)\"]}}";
-    in_container(probe, "livenessProbe");
+    let generated = run(&pod("", probe)).unwrap();
+    let policy = &generated.workloads[0].policy;
+    assert_eq!(policy.containers["c"].exec[0].argv, ["$(DB_PORT)"]);
 }
 
 #[test]
@@ -183,7 +200,7 @@ fn what_kubernetes_does_not_take_either() {
     let mount = "volumeMounts: [{name: w, mountPath: /w}]";
     assert!(is_unknown(invalid(&pod("", mount), "spec.containers[0].volumeMounts[0]")));
     let field = "env: [{name: A, valueFrom: {fieldRef: {fieldPath: spec.x}}}]";
-    let path = "spec.containers[0].env[0].valueFrom.fieldRef";
+    let path = "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath";
     assert!(is_unknown(invalid(&pod("", field), path)));
 
     let twice = "initContainers: [{name: c, image: plain.example/app}],";
@@ -283,6 +300,9 @@ fn other_documents() {
         "[]",
         "kind: Pod",
         "{apiVersion: apps/v1, kind: Deployment}",
+        "{apiVersion: apps/v1, kind: Deployment, spec: {}}",
+        "{apiVersion: apps/v1, kind: Deployment, spec: {template: {}}}",
+        "{apiVersion: v1, kind: Service}",
         "{apiVersion: v1, kind: List, items: []}",
         "{apiVersion: v1, kind: Pod}",
         "{apiVersion: v1, kind: Pod, apiVersion: v1}",
@@ -291,18 +311,30 @@ fn other_documents() {
     ] {
         assert!(run(yaml).is_err(), "{yaml}");
     }
-    let two = format!("{}\n---\n{}\n", pod("", ""), pod("", ""));
-    assert!(matches!(run(&two), Err(GenerateError::UnsupportedKind { .. })));
     match run("kind: Pod\n  bad: [\n") {
-        Err(GenerateError::Yaml { message }) => {
-            assert!(message.contains("line 2") && !message.contains('\n'), "{message}");
+        Err(GenerateError::Yaml { line, problem, .. }) => {
+            assert_eq!((line, problem), (2, YamlProblem::Syntax));
         }
         other => panic!("{other:?}"),
     }
     let twice = pod("hostNetwork: false, hostNetwork: true,", "");
-    assert!(matches!(run(&twice), Err(GenerateError::Yaml { .. })));
-    let large = format!("{}#{}", pod("", ""), "x".repeat(Pod::MAX_BYTES));
+    match run(&twice) {
+        Err(GenerateError::Yaml { problem, .. }) => {
+            assert_eq!(problem, YamlProblem::DuplicateKey { key: "hostNetwork".to_owned() });
+        }
+        other => panic!("{other:?}"),
+    }
+    let large = format!("{}#{}", pod("", ""), "x".repeat(Manifests::MAX_BYTES));
     assert!(matches!(run(&large), Err(GenerateError::TooLarge { .. })));
+    for old in [
+        "{apiVersion: extensions/v1beta1, kind: Deployment}",
+        "{apiVersion: v1, kind: PodTemplate}",
+        "{apiVersion: batch/v1beta1, kind: CronJob}",
+    ] {
+        let found = run(old);
+        assert!(matches!(found, Err(GenerateError::UnsupportedKind { .. })), "{old}");
+    }
+    assert!(matches!(run("{apiVersion: v1, kind: Service}"), Err(GenerateError::NoWorkload)));
     let nested = format!("{}: {}", "a", "[".repeat(100_000));
     assert!(run(&nested).is_err());
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
@@ -311,6 +343,124 @@ fn other_documents() {
         laughs.push_str(&format!("a{n}: &a{n} [{list}]\n"));
     }
     assert!(run(&laughs).is_err());
+}
+
+#[test]
+fn typing_errors() {
+    let misspelt = |problem, expected: &str| match problem {
+        Invalid::Misspelt { meant, .. } => assert_eq!(meant, expected),
+        other => panic!("{other:?}"),
+    };
+    misspelt(invalid(&pod("", "comand: [x]"), "spec.containers[0].comand"), "command");
+    misspelt(invalid(&pod("hostPid: true,", ""), "spec.hostPid"), "hostPID");
+    let context = "securityContext: {readonlyRootFilesystem: true}";
+    let path = "spec.containers[0].securityContext.readonlyRootFilesystem";
+    misspelt(invalid(&pod("", context), path), "readOnlyRootFilesystem");
+    // Everything in a security context changes what runs.
+    let path = "spec.containers[0].securityContext.newField";
+    let unknown = invalid(&pod("", "securityContext: {newField: true}"), path);
+    assert_eq!(unknown, Invalid::UnknownField);
+    // Elsewhere a field of a later Kubernetes is named in a warning.
+    let generated = run(&pod("", "someLaterField: true")).unwrap();
+    let warned = |path: &str| generated.warnings.iter().any(|w| w.path == path);
+    assert!(warned("spec.containers[0].someLaterField"));
+}
+
+#[test]
+fn errors_name_the_object_among_several() {
+    let bad = pod("", "tty: 1").replace("name: p", "name: bad");
+    let several = format!("{}\n---\n{bad}\n", pod("", ""));
+    let error = run(&several).unwrap_err();
+    assert_eq!(error.to_string(), "Pod bad: spec.containers[0].tty: is not true or false");
+    assert!(matches!(error.innermost(), GenerateError::Invalid { .. }));
+    let list = format!("{{apiVersion: v1, kind: List, items: [{}, {bad}]}}", pod("", ""));
+    let error = run(&list).unwrap_err();
+    assert_eq!(error.to_string(), "Pod bad: items[1].spec.containers[0].tty: is not true or false");
+    let two =
+        [Manifest { name: "a.yaml", text: &pod("", "") }, Manifest { name: "b.yaml", text: &bad }];
+    let error = Manifests::read(&two, &Options::default()).unwrap_err();
+    assert!(error.to_string().starts_with("b.yaml: Pod bad: spec."), "{error}");
+    let broken = [two[0], Manifest { name: "c.yaml", text: "a: 1\n---\nb: [\n" }];
+    let error = Manifests::read(&broken, &Options::default()).unwrap_err();
+    assert!(error.to_string().starts_with("c.yaml: line 3"), "{error}");
+}
+
+// A secret in the policy would be public.
+#[test]
+fn secrets_are_pointed_to_the_broker() {
+    let env = "env: [{name: A, valueFrom: {secretKeyRef: {name: db, key: password}}}]";
+    let error = run(&pod("", env)).unwrap_err();
+    let next = error.next_step();
+    assert!(next.contains("--secret c:/run/secrets/password=kbs:///default/db/password"), "{next}");
+    let volume = "volumes: [{name: v, secret: {secretName: db}}],";
+    let error = run(&pod(volume, "volumeMounts: [{name: v, mountPath: /v}]")).unwrap_err();
+    assert!(error.next_step().contains("default/db/KEY"));
+
+    let annotated = |list: &str| {
+        let annotation = format!("{{name: p, annotations: {{io.casemate.secrets: '{list}'}}}}");
+        run(&pod("", "").replace("{name: p}", &annotation))
+    };
+    let good =
+        "{\"c\": [{\"resource\": \"kbs:///a/b/c\", \"path\": \"/run/x\", \"mode\": \"0440\"}]}";
+    let generated = annotated(good).unwrap();
+    let secrets = &generated.workloads[0].policy.containers["c"].secrets;
+    assert_eq!((secrets[0].path.as_str(), secrets[0].mode), ("/run/x", 0o440));
+    for list in [
+        "[]",
+        "{",
+        "{\"other\": []}",
+        "{\"c\": [{\"resource\": \"a/b/c\", \"path\": \"/run/x\"}]}",
+        "{\"c\": [{\"resource\": \"kbs:///a/b/c\"}]}",
+        "{\"c\": [{\"resource\": \"kbs:///a/b/c\", \"path\": \"/run/x\", \"mode\": \"rw\"}]}",
+        "{\"c\": [{\"resource\": \"kbs:///a/b/c\", \"path\": \"/run/x\", \"value\": \"x\"}]}",
+        "{\"c\": [{\"resource\": \"kbs:///a/b/c\", \"path\": \"/dev/x\"}]}",
+    ] {
+        assert!(annotated(list).is_err(), "{list}");
+    }
+}
+
+#[test]
+fn config_maps_that_are_not_what_the_pod_says() {
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata: {a: x}\n---\n";
+    let with = |spec: &str, container: &str| {
+        run(&format!("{map}{}", pod(spec, container))).map(drop).map_err(|e| e.to_string())
+    };
+    let key = |more: &str| {
+        format!("env: [{{name: A, valueFrom: {{configMapKeyRef: {{name: m, {more}}}}}}}]")
+    };
+    assert_eq!(with("", &key("key: a")), Ok(()));
+    assert!(with("", &key("key: b")).unwrap_err().contains("configMapKeyRef.key"));
+    assert_eq!(with("", &key("key: b, optional: true")), Ok(()));
+    let mount = "volumeMounts: [{name: v, mountPath: /v}]";
+    let volume = |more: &str| format!("volumes: [{{name: v, configMap: {{name: m, {more}}}}}],");
+    assert_eq!(with(&volume(""), mount), Ok(()));
+    assert!(
+        with(&volume("items: [{key: b, path: b}]"), mount).unwrap_err().contains("items[0].key")
+    );
+    for path in ["a/b", "..b", "."] {
+        let items = format!("items: [{{key: a, path: {path}}}]");
+        assert!(with(&volume(&items), mount).unwrap_err().contains("items[0].path"), "{path}");
+    }
+    // The digest is the content's, and exactly these files.
+    let part = "volumeMounts: [{name: v, mountPath: /v, subPath: b}]";
+    assert!(with(&volume(""), part).unwrap_err().contains("sub_path"));
+    assert!(run(&format!("{map}{map}{}", pod("", ""))).is_err());
+}
+
+#[test]
+fn content_of_the_hosts_choice_needs_the_owners_word() {
+    let yaml = pod(
+        "volumes: [{name: v, configMap: {name: m}}],",
+        "volumeMounts: [{name: v, mountPath: /v}]",
+    );
+    refused(&yaml, "spec.containers[0].volumeMounts[0]");
+    let read = |volume: &str| {
+        let options =
+            Options { untrusted_volumes: [volume.to_owned()].into(), ..Options::default() };
+        Manifests::read(&[Manifest { name: "", text: &yaml }], &options)
+    };
+    assert!(read("v").is_ok());
+    assert!(matches!(read("w"), Err(GenerateError::UnusedOption { .. })));
 }
 
 proptest! {

@@ -80,7 +80,7 @@ pub struct Container {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rlimits: Vec<Rlimit>,
     /// Limits of the container as a whole.
-    #[serde(default, skip_serializing_if = "Resources::is_open")]
+    #[serde(default)]
     pub resources: Resources,
     /// Commands that may be run inside the container: probes, hooks and `kubectl exec`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

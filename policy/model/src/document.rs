@@ -16,6 +16,7 @@ use crate::Resources;
 use crate::Sandbox;
 use crate::Sha256Digest;
 use crate::Volume;
+use crate::shape;
 
 impl Policy {
     /// The version of the format that this crate reads and writes.
@@ -95,10 +96,6 @@ impl GuestConfig {
         out.push_str("\n[broker]\n");
         line(&mut out, "url", &self.broker.url);
         line(&mut out, "ca", &self.broker.ca);
-        if let Some(audit) = &self.audit {
-            out.push_str("\n[audit]\n");
-            line(&mut out, "key", &audit.key);
-        }
         for registry in &self.registries {
             out.push_str("\n[[registries]]\n");
             line(&mut out, "host", &registry.host);
@@ -215,12 +212,14 @@ fn quoted_key(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-fn read<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, DocumentError> {
+fn read<T: DeserializeOwned + Serialize>(bytes: &[u8], max: usize) -> Result<T, DocumentError> {
     if bytes.len() > max {
         return Err(DocumentError::TooLarge { size: bytes.len(), max });
     }
     let text = std::str::from_utf8(bytes).map_err(|_| DocumentError::NotUtf8)?;
-    toml::from_str(text).map_err(|e| syntax(text, &e))
+    let document = toml::from_str(text).map_err(|e| syntax(text, &e))?;
+    shape::check(text, &document)?;
+    Ok(document)
 }
 
 /// One line: where, and what was expected there. The document itself is not quoted.

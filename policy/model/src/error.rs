@@ -111,6 +111,9 @@ pub enum Problem {
     /// The host gives the content of the volume, so containers only read it.
     #[error("must be true, since the host gives the content of this volume")]
     NotReadonly,
+    /// A list of values stands in place of a table.
+    #[error("is a list, where fields with their names belong")]
+    NotTable,
     /// The number is outside its range.
     #[error("is out of range")]
     OutOfRange,

@@ -56,6 +56,7 @@ mod policy;
 mod process;
 mod resources;
 mod schema;
+mod shape;
 mod sysctl;
 mod validate;
 

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Regular expressions that always cover the whole text.
 
+mod screen;
+
 use std::fmt;
 
 use regex_lite::Regex;
 use serde::Deserialize;
 use serde::Serialize;
+
+use screen::Screen;
 
 /// A regular expression that matches whole texts only.
 ///
@@ -18,7 +22,17 @@ use serde::Serialize;
 #[serde(try_from = "String", into = "String")]
 pub struct Pattern {
     text: String,
-    compiled: Regex,
+    compiled: Compiled,
+}
+
+#[derive(Debug, Clone)]
+enum Compiled {
+    /// The text is its own only match, and is compared.
+    Literal,
+    Regex {
+        engine: Regex,
+        screen: Option<Screen>,
+    },
 }
 
 impl Pattern {
@@ -31,10 +45,14 @@ impl Pattern {
         if text.len() > MAX_PATTERN {
             return Err(BadPattern::TooLong);
         }
+        if !text.contains(SPECIAL) {
+            return Ok(Self { text: text.to_owned(), compiled: Compiled::Literal });
+        }
         // On its own first: `a)|(?:b` is only well-formed inside the group.
         Regex::new(text).map_err(|source| BadPattern::Syntax { source })?;
         let anchored = format!(r"\A(?:{text})\z");
-        let compiled = Regex::new(&anchored).map_err(|source| BadPattern::Syntax { source })?;
+        let engine = Regex::new(&anchored).map_err(|source| BadPattern::Syntax { source })?;
+        let compiled = Compiled::Regex { engine, screen: Screen::new(text) };
         Ok(Self { text: text.to_owned(), compiled })
     }
 
@@ -56,7 +74,12 @@ impl Pattern {
     /// Whether the whole text matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        self.compiled.is_match(text)
+        match &self.compiled {
+            Compiled::Literal => self.text == text,
+            Compiled::Regex { engine, screen } => {
+                screen.as_ref().is_none_or(|screen| screen.admits(text)) && engine.is_match(text)
+            }
+        }
     }
 }
 
@@ -103,15 +126,12 @@ pub enum BadPattern {
     TooLong,
 }
 
-/// The text with a backslash before each character that means something outside brackets; the others
-/// are left alone, for whoever reads the policy.
+/// The text with a backslash before each special character; the others are left alone, for whoever reads
+/// the policy.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        if matches!(
-            c,
-            '\\' | '.' | '+' | '*' | '?' | '(' | ')' | '|' | '[' | ']' | '{' | '}' | '^' | '$'
-        ) {
+        if SPECIAL.contains(&c) {
             escaped.push('\\');
         }
         escaped.push(c);
@@ -119,6 +139,8 @@ fn escape(text: &str) -> String {
     escaped
 }
 
+/// The characters that mean something outside brackets.
+const SPECIAL: [char; 14] = ['\\', '.', '+', '*', '?', '(', ')', '|', '[', ']', '{', '}', '^', '$'];
 /// Longest pattern in bytes.
 const MAX_PATTERN: usize = 1024;
 

@@ -10,10 +10,10 @@ use serde::Serialize;
 pub struct Resources {
     /// Bytes of memory of the container's processes together, beyond which the guest's kernel ends
     /// one of them.
-    #[serde(default, skip_serializing_if = "Figure::is_open")]
+    #[serde(default)]
     pub memory: Figure,
     /// Thousandths of a CPU.
-    #[serde(default, skip_serializing_if = "Figure::is_open")]
+    #[serde(default)]
     pub cpu_millis: Figure,
     /// Processes and threads at once; absent = the guest's own bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]

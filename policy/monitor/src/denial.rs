@@ -69,6 +69,8 @@ pub enum Rule {
     Resources,
     /// The root's read-only flag is the policy's.
     Rootfs,
+    /// The owner's extra rules allow the request; the monitor itself has none.
+    Rules,
     /// The signal is granted.
     Signal,
     /// Terminal and stdin are granted.
@@ -98,6 +100,7 @@ impl Rule {
         Self::Poisoned,
         Self::Resources,
         Self::Rootfs,
+        Self::Rules,
         Self::Signal,
         Self::Stdio,
         Self::Volume,
@@ -125,6 +128,7 @@ impl Rule {
             Self::Poisoned => "guest.poisoned",
             Self::Resources => "policy.resources",
             Self::Rootfs => "policy.rootfs",
+            Self::Rules => "policy.rules",
             Self::Signal => "policy.signal",
             Self::Stdio => "policy.stdio",
             Self::Volume => "policy.volume",

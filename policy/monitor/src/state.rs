@@ -57,7 +57,8 @@ pub(crate) struct Instance {
     pub(crate) updating: bool,
     pub(crate) process: Process,
     pub(crate) execs: BTreeMap<String, Process>,
-    /// The host sent a signal or changed a limit: what the container did after it proves nothing.
+    /// The host sent a signal, changed a limit or got the stdin of a command: what the container did
+    /// after it proves nothing.
     pub(crate) disturbed: bool,
 }
 
@@ -165,7 +166,14 @@ impl PodState {
             Change::Create { id } => {
                 self.advance(&ProcessRef::init(&id), State::Creating, State::Created);
             }
-            Change::Exec { process } => self.advance(&process, State::Creating, State::Created),
+            Change::Exec { process } => {
+                self.advance(&process, State::Creating, State::Created);
+                // A20: through its stdin the host has a hand in the container.
+                let has_stdin = self.process(&process).is_ok_and(|found| found.stdin);
+                if let Some(instance) = self.containers.get_mut(&process.container_id) {
+                    instance.disturbed |= has_stdin;
+                }
+            }
             Change::Start { process } => self.advance(&process, State::Starting, State::Running),
             Change::Delete { process } => match process.exec_id {
                 None => self.forget_container(process.container_id),

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line.
 
+mod audit;
 mod collateral;
+mod generate;
 mod id_block;
 mod measure;
+mod review;
 mod verify;
 
 use std::path::PathBuf;
@@ -13,9 +16,12 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
 
+pub(crate) use audit::*;
 pub(crate) use collateral::*;
+pub(crate) use generate::*;
 pub(crate) use id_block::*;
 pub(crate) use measure::*;
+pub(crate) use review::*;
 pub(crate) use verify::*;
 
 /// Confidential containers: policies, encrypted images, launch digests, verdicts.
@@ -28,6 +34,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Read what the host asked a guest for
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Say what this node can run
     Check(CheckArgs),
     /// Fetch and keep what verdicts need: certificates, revocation lists, TCB information
@@ -47,7 +56,7 @@ pub(crate) enum Command {
     /// Predict what a guest's report will hold
     #[command(subcommand)]
     Measure(MeasureCommand),
-    /// Write policies
+    /// Write policies, and read them before they are trusted
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Judge evidence: exit code 0 affirming, 1 refused, 2 unusable input, 3 genuine but unbound
@@ -207,42 +216,18 @@ pub(crate) struct EncryptArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
-    /// Write policy and initdata of a pod, and the pod that carries them
-    Generate(GenerateArgs),
-}
-
-#[derive(Debug, Parser)]
-pub(crate) struct GenerateArgs {
-    /// The pod's YAML; - reads standard input
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// The key broker, https://HOST[:PORT]
-    #[arg(long, value_name = "URL")]
-    pub(crate) broker_url: String,
-    /// The one CA that the broker's certificate must chain to, PEM
-    #[arg(long, value_name = "FILE")]
-    pub(crate) broker_ca: PathBuf,
-    /// The one CA of a registry, PEM; other registries need a certificate of the public web
-    #[arg(long, value_name = "HOST=FILE", value_parser = pair)]
-    pub(crate) registry_ca: Vec<Pair>,
-    /// Where a registry of --registry-ca is reached, if not at its own name
-    #[arg(long, value_name = "HOST=HOST", value_parser = pair)]
-    pub(crate) registry_mirror: Vec<Pair>,
-    /// Read an image from an OCI layout and not from its registry
-    #[arg(long, value_name = "IMAGE=DIR", value_parser = pair)]
-    pub(crate) image_layout: Vec<Pair>,
-    /// A key of encrypted images, 32 bytes: the users that an image names are read with it
-    #[arg(long, value_name = "KEY_ID=FILE", value_parser = pair)]
-    pub(crate) image_key: Vec<Pair>,
-    /// Where the annotated YAML goes; standard output if absent
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Where the policy goes, to be read by people
-    #[arg(long, value_name = "FILE")]
-    pub(crate) policy_out: Option<PathBuf>,
-    /// Where the initdata document goes
-    #[arg(long, value_name = "FILE")]
-    pub(crate) initdata_out: Option<PathBuf>,
+    /// Check that a policy is well-formed: exit code 1 if not
+    Check(PolicyCheckArgs),
+    /// Say what changed between two policies: exit code 1 if they differ
+    Diff(DiffArgs),
+    /// Say in plain sentences what a policy allows
+    Explain(ExplainArgs),
+    /// Write the policies of Kubernetes YAML, and the YAML that carries them
+    Generate(Box<GenerateArgs>),
+    /// Look for weak spots: exit code 1 if one is found that --deny names
+    Lint(LintArgs),
+    /// Ask a policy a list of requests: exit code 1 if an answer is not as expected
+    Simulate(SimulateArgs),
 }
 
 /// `KEY=VALUE`.

@@ -46,8 +46,19 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = format!("{}: {}; next: {}", self.code, self.message, self.next);
-        // E19: what registries and files say is data and does not drive the terminal.
-        line.chars().try_for_each(|c| {
+        Printable(&line).fmt(f)
+    }
+}
+
+/// A text for a terminal, on one line.
+///
+/// E19: what registries and files say is data and does not drive the terminal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Printable<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| {
             if c.is_control() { write!(f, "{}", c.escape_default()) } else { write!(f, "{c}") }
         })
     }

@@ -1,16 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reading and writing files.
 
+use std::fs;
 use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::io::Write;
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use ring::digest;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+
+/// Which file it is, whatever its path: device and number.
+pub(crate) type FileId = (u64, u64);
+
+/// The file at `path`, if there is one.
+pub(crate) fn id(path: &Path) -> Option<FileId> {
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
 
 /// Reads a file of at most `max` bytes; `-` is standard input.
 pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Failure> {
@@ -20,7 +31,7 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Failure> {
     let size = if path.as_os_str() == "-" {
         io::stdin().lock().take(limit).read_to_end(&mut bytes)
     } else {
-        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        open(path)?.take(limit).read_to_end(&mut bytes)
     };
     match u64::try_from(size.map_err(fail)?) {
         Ok(size) if size <= max => Ok(bytes),
@@ -31,11 +42,8 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Failure> {
 /// SHA-256 of a file of at most `max` bytes, which is not kept in memory; `-` is standard input.
 pub(crate) fn sha256(path: &Path, max: u64) -> Result<[u8; 32], Failure> {
     let fail = |error: io::Error| cannot("read", path, &error);
-    let mut source: Box<dyn Read> = if path.as_os_str() == "-" {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(File::open(path).map_err(fail)?)
-    };
+    let mut source: Box<dyn Read> =
+        if path.as_os_str() == "-" { Box::new(io::stdin().lock()) } else { Box::new(open(path)?) };
     let mut context = digest::Context::new(&digest::SHA256);
     let mut buffer = vec![0; HASHED_AT_ONCE];
     let mut size = 0_u64;
@@ -55,6 +63,33 @@ pub(crate) fn sha256(path: &Path, max: u64) -> Result<[u8; 32], Failure> {
     let mut hash = [0; 32];
     hash.copy_from_slice(context.finish().as_ref());
     Ok(hash)
+}
+
+/// Opens a regular file, or what this process was given open: a named pipe that nobody writes to
+/// would keep it waiting, and a device has no end.
+fn open(path: &Path) -> Result<File, Failure> {
+    let fail = |error: io::Error| cannot("read", path, &error);
+    let kind = fs::metadata(path).map_err(fail)?.file_type();
+    if !kind.is_file() && !is_descriptor(path) {
+        let what = if kind.is_dir() {
+            "a directory"
+        } else if kind.is_fifo() {
+            "a named pipe"
+        } else {
+            "no regular file"
+        };
+        return Err(Failure::new(
+            "file",
+            format_args!("{} is {what}", path.display()),
+            "give a regular file, or `-` for standard input",
+        ));
+    }
+    File::open(path).map_err(fail)
+}
+
+/// Whether the path names a descriptor of this process, as a shell's `<(…)` does.
+fn is_descriptor(path: &Path) -> bool {
+    ["/dev/stdin", "/dev/fd", "/proc/self/fd"].iter().any(|open| path.starts_with(open))
 }
 
 /// Reads a text file of at most `max` bytes.
@@ -78,7 +113,7 @@ pub(crate) fn read_secret<const N: usize>(path: &Path) -> Result<Zeroizing<[u8; 
             "make a key: head -c 32 /dev/urandom > FILE",
         )
     };
-    let mut file = File::open(path).map_err(|error| cannot("read", path, &error))?;
+    let mut file = open(path)?;
     file.read_exact(secret.as_mut_slice()).map_err(|_| wrong_size())?;
     match file.read(&mut [0]) {
         Ok(0) => Ok(secret),
@@ -89,7 +124,7 @@ pub(crate) fn read_secret<const N: usize>(path: &Path) -> Result<Zeroizing<[u8; 
 /// Writes a file, or standard output if there is no path.
 pub(crate) fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
     match path {
-        Some(path) => std::fs::write(path, text).map_err(|error| cannot("write", path, &error)),
+        Some(path) => fs::write(path, text).map_err(|error| cannot("write", path, &error)),
         None => io::stdout()
             .write_all(text.as_bytes())
             .map_err(|error| cannot("write", Path::new("standard output"), &error)),
@@ -98,7 +133,7 @@ pub(crate) fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
 
 /// Writes a file.
 pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    std::fs::write(path, bytes).map_err(|error| cannot("write", path, &error))
+    fs::write(path, bytes).map_err(|error| cannot("write", path, &error))
 }
 
 fn too_large(path: &Path, max: u64) -> Failure {

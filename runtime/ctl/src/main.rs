@@ -5,6 +5,7 @@
 //! launch digests and judges evidence. On a node it only looks.
 
 mod args;
+mod audit;
 mod check;
 mod collateral;
 mod env;
@@ -32,6 +33,10 @@ use crate::args::PolicyCommand;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
+    // The child that evaluates rules has one thread and nothing set up.
+    if let Some(code) = casemate_policy_rules::child_main() {
+        return code;
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return usage::answer(&error),
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
     let done = match command {
+        Command::Audit(command) => audit::run(&command),
         Command::Check(args) => check::run(&args),
         Command::Collateral(command) => collateral::run(&command),
         Command::Env(args) => env::print(&args),
@@ -57,7 +63,12 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Measure(MeasureCommand::Initdata(args)) => measure::initdata(&args),
         Command::Measure(MeasureCommand::Snp(args)) => measure::snp(&args),
         Command::Measure(MeasureCommand::Tdx(args)) => measure::tdx(&args),
+        Command::Policy(PolicyCommand::Check(args)) => policy::check(&args),
+        Command::Policy(PolicyCommand::Diff(args)) => return policy::compare(&args),
+        Command::Policy(PolicyCommand::Explain(args)) => policy::explain(&args),
         Command::Policy(PolicyCommand::Generate(args)) => policy::generate(&args),
+        Command::Policy(PolicyCommand::Lint(args)) => return policy::find_weak_spots(&args),
+        Command::Policy(PolicyCommand::Simulate(args)) => return policy::replay(&args),
         // A verdict has exit codes of its own.
         Command::Verify(command) => return verify::run(&command),
     };

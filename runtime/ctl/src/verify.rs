@@ -48,6 +48,16 @@ pub(crate) fn run(command: &VerifyCommand) -> Result<ExitCode, Failure> {
 
 fn show(judgement: &Judgement, args: &JudgeArgs) -> Result<(), Failure> {
     if let Some(path) = &args.html {
+        // Evidence is not to be lost to its own verdict, by whatever name.
+        let target = file::id(path);
+        let same = |input: &&Input| target.is_some() && input.id == target;
+        if let Some(input) = judgement.inputs.iter().find(same) {
+            return Err(Failure::new(
+                "input",
+                format_args!("--html {} is the file of {}", path.display(), input.role),
+                "give another file for the page",
+            ));
+        }
         file::write_bytes(path, page::page(judgement).as_bytes())?;
     }
     let text = if args.json {

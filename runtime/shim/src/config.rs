@@ -52,6 +52,8 @@ pub struct Config {
     pub console_dir: Option<PathBuf>,
     /// Folder of the runtime state.
     pub state_dir: PathBuf,
+    /// Folder of the guests' audit logs, which outlive their pods.
+    pub audit_dir: PathBuf,
     /// Deadlines.
     pub deadlines: Deadlines,
 }
@@ -112,6 +114,10 @@ impl Config {
             state_dir: absolute(
                 "state_dir",
                 file.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+            )?,
+            audit_dir: absolute(
+                "audit_dir",
+                file.audit_dir.unwrap_or_else(|| DEFAULT_AUDIT_DIR.into()),
             )?,
             deadlines: deadlines(&file.deadlines)?,
         })
@@ -191,6 +197,7 @@ struct ConfigFile {
     acceleration: Option<AccelerationKey>,
     console_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
+    audit_dir: Option<PathBuf>,
     snp: Option<SnpFile>,
     tdx: Option<TdxFile>,
     #[serde(default)]
@@ -308,6 +315,9 @@ pub const DEFAULT_PATH: &str = "/etc/casemate/config.toml";
 /// Where the state of running sandboxes is.
 pub const DEFAULT_STATE_DIR: &str = "/run/casemate";
 
+/// Where the guests' audit logs are.
+pub const DEFAULT_AUDIT_DIR: &str = "/var/log/casemate/audit";
+
 /// Most bytes of the file that are read.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 const MAX_DEADLINE_S: u64 = 24 * 60 * 60;
@@ -334,6 +344,7 @@ mod tests {
         let config = parse("").unwrap();
         assert_eq!(config.tee, Tee::Snp(SnpOptions::default()));
         assert_eq!(config.state_dir, Path::new("/run/casemate"));
+        assert_eq!(config.audit_dir, Path::new("/var/log/casemate/audit"));
         assert_eq!(config.memory.get(), 512);
         assert_eq!(config.deadlines.create, Duration::from_secs(110));
     }
@@ -342,13 +353,14 @@ mod tests {
     fn every_key_is_taken() {
         let config = parse(
             "qemu = '/q'\nvcpus = 2\nmemory_mib = 1024\nacceleration = 'tcg'\n\
-             console_dir = '/c'\nstate_dir = '/s'\n[deadlines]\nboot_s = 1\nattest_s = 2\n\
+             console_dir = '/c'\nstate_dir = '/s'\naudit_dir = '/a'\n[deadlines]\nboot_s = 1\nattest_s = 2\n\
              create_s = 3\nrequest_s = 4\nsilence_s = 5\nstop_s = 6\n",
         )
         .unwrap();
         assert_eq!((config.vcpus.get(), config.memory.get()), (2, 1024));
         assert_eq!(config.acceleration, Some(Acceleration::Tcg));
         assert_eq!(config.console_dir, Some("/c".into()));
+        assert_eq!((config.state_dir, config.audit_dir), ("/s".into(), "/a".into()));
         let d = config.deadlines;
         let all = [d.boot, d.attest, d.create, d.request, d.silence, d.stop];
         assert_eq!(all.map(|d| d.as_secs()), [1, 2, 3, 4, 5, 6]);

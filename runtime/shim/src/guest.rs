@@ -334,6 +334,21 @@ impl Guest {
         .await
     }
 
+    /// Waits for records of the guest's audit log from the number `from` on, a while.
+    ///
+    /// # Errors
+    ///
+    /// The guest's.
+    pub async fn read_audit(&self, from: u64) -> Result<proto::ReadAuditReply, ApiError> {
+        let timeout_ms = u32::try_from(EVENT_POLL.as_millis()).unwrap_or(u32::MAX);
+        let request =
+            proto::ReadAuditRequest { from_sequence: from, timeout_ms, ..Default::default() };
+        self.call(EVENT_POLL.saturating_add(self.deadline), async |client, context| {
+            client.read_audit(context, &request).await
+        })
+        .await
+    }
+
     /// Asks the guest to power off.
     ///
     /// # Errors

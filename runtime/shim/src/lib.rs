@@ -21,6 +21,7 @@
 //! - Everything on the host that belongs to a sandbox is listed in its state file, so that `delete`
 //!   finds it after any crash.
 
+pub mod audit;
 pub mod cgroup;
 pub mod config;
 pub mod containerd;

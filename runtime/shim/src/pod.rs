@@ -31,6 +31,7 @@ use casemate_sandbox::View;
 use casemate_vmm::Vm;
 use tokio::sync::watch as channel;
 
+use crate::audit::AuditFile;
 use crate::cgroup::Hierarchies;
 use crate::config::Deadlines;
 use crate::error::ShimError;
@@ -88,6 +89,8 @@ struct Running {
     courier: OnceLock<Courier>,
     status: Arc<StatusFile>,
     dir: StateDir,
+    /// The guest's audit log.
+    audit: AuditFile,
     network_namespace: std::path::PathBuf,
     hierarchies: Hierarchies,
     /// The VMM's cgroup, one folder for each hierarchy.

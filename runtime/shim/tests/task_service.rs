@@ -163,6 +163,24 @@ async fn a_pod_from_its_creation_to_its_end() {
 }
 
 #[tokio::test]
+async fn the_guests_audit_log_outlives_its_pod() {
+    let mut shim = Shim::new().await;
+    shim.run_sandbox().await;
+    let log = shim.audit_log();
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while std::fs::read_to_string(&log).unwrap_or_default().lines().count() < 3 {
+        assert!(std::time::Instant::now() < deadline, "no audit log");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    shim.client.kill(context(), &kill(POD, 9)).await.unwrap();
+    shim.client.wait(context(), &wait(POD)).await.unwrap();
+    shim.client.delete(context(), &delete(POD, "")).await.unwrap();
+    assert!(!shim.state_dir().exists());
+    // "boot", "first", "second" in base64url.
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "Ym9vdA\nZmlyc3Q\nc2Vjb25k\n");
+}
+
+#[tokio::test]
 async fn a_denial_reaches_containerd_unchanged_and_frees_the_id() {
     let denial = ApiError::new(Code::PolicyArgv, "argument 1 differs");
     let script = Script { create: vec![denial], ..Script::default() };

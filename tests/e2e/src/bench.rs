@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The figures of docs/specification.md, measured in one run.
 
+mod decision;
+mod generate;
 mod measure;
 mod verdict;
 
@@ -89,6 +91,8 @@ pub async fn run(rounds: u32) -> anyhow::Result<()> {
         measured += fs::metadata(path).with_context(|| format!("size of {part}"))?.len();
     }
     println!("{:<32} {:>8.2} MiB", "production, all that is measured", mib(measured / 1024));
+    decision::run(&stage.artifacts)?;
+    generate::run(&stage, rounds)?;
     verdict::run(&stage.artifacts)?;
     measure::run(&stage.artifacts, rounds)
 }

@@ -208,7 +208,7 @@ fn wanted(options: &Options) -> Result<Wanted, Failure> {
 
 /// Reads as much as the policy generator takes.
 fn read_capped(path: &Path) -> std::io::Result<String> {
-    let most = casemate_policy_generate::Pod::MAX_BYTES;
+    let most = casemate_policy_generate::Manifests::MAX_BYTES;
     let one_more = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
     let mut text = String::new();
     fs::File::open(path)?.take(one_more).read_to_string(&mut text)?;

@@ -147,6 +147,12 @@ impl Node {
         settings.write(&self.shim_config)
     }
 
+    /// Where the shim keeps the audit log of a pod.
+    #[must_use]
+    pub fn audit_log(&self, pod: &str) -> PathBuf {
+        audit_dir(&self.shim_config).join(format!("{pod}.log"))
+    }
+
     /// Ends containerd and starts it again, as an upgrade does.
     ///
     /// # Errors
@@ -242,11 +248,18 @@ impl ShimSettings {
             text.push_str(&format!("tee_sim_socket = {TEE_SOCKET:?}\n"));
         }
         text.push_str(&format!(
-            "[deadlines]\nboot_s = {}\nsilence_s = {}\n",
-            self.boot_seconds, self.silence_seconds
+            "audit_dir = {:?}\n[deadlines]\nboot_s = {}\nsilence_s = {}\n",
+            audit_dir(path).display().to_string(),
+            self.boot_seconds,
+            self.silence_seconds
         ));
         fs::write(path, text).context("write the shim's configuration")
     }
+}
+
+/// The folder of audit logs for a shim with this configuration file.
+fn audit_dir(shim_config: &Path) -> PathBuf {
+    shim_config.with_file_name("audit")
 }
 
 /// `comm` of what a pod starts, 15 characters at most.

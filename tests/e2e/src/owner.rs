@@ -23,6 +23,8 @@ pub struct Owner {
     artifacts: Artifacts,
     dir: PathBuf,
     broker: Daemon,
+    /// The public key that policies made now name for audit logs.
+    audit_key: Option<PathBuf>,
 }
 
 /// A pod that is ready to be applied: its YAML carries the initdata.
@@ -66,7 +68,7 @@ impl Owner {
             &chain,
         ])?;
         let daemon = serve(world, artifacts, &broker)?;
-        let owner = Self { artifacts: artifacts.clone(), dir, broker: daemon };
+        let owner = Self { artifacts: artifacts.clone(), dir, broker: daemon, audit_key: None };
         let mut key = [0_u8; 32];
         fs::File::open("/dev/urandom")
             .and_then(|mut f| f.read_exact(&mut key))
@@ -164,6 +166,9 @@ impl Owner {
             "--initdata-out".to_owned(),
             initdata.display().to_string(),
         ];
+        if let Some(key) = &self.audit_key {
+            args.extend(["--audit-key".to_owned(), key.display().to_string()]);
+        }
         for host in mirrored_hosts {
             args.push("--registry-ca".to_owned());
             args.push(format!("{host}={ca}"));
@@ -177,6 +182,34 @@ impl Owner {
             bail!("unexpected initdata digest {digest:?}");
         }
         Ok(Prepared { pod: out, initdata, initdata_digest: digest })
+    }
+
+    /// Has the audit logs of pods that are generated from now on sealed to a key of the owner's; the
+    /// file of the private key.
+    ///
+    /// # Errors
+    ///
+    /// When the key cannot be made.
+    pub fn seal_audits(&mut self) -> anyhow::Result<PathBuf> {
+        let (private, public) =
+            (self.dir.join("audit-key.pem"), self.dir.join("audit-key.pub.pem"));
+        if !private.exists() {
+            let text = self.casemate(&["audit", "key", "--out", &private.display().to_string()])?;
+            fs::write(&public, text).context("write the public key")?;
+        }
+        self.audit_key = Some(public);
+        Ok(private)
+    }
+
+    /// Has no key named for audit logs from now on.
+    pub fn stop_sealing_audits(&mut self) {
+        self.audit_key = None;
+    }
+
+    /// The broker's audit records as a file.
+    #[must_use]
+    pub fn broker_log(&self) -> PathBuf {
+        self.dir.join("broker/audit.jsonl")
     }
 
     /// Releases the image key to guests with this initdata.
@@ -203,7 +236,7 @@ impl Owner {
     ///
     /// When the file cannot be read or holds something else than JSON lines.
     pub fn audit(&self) -> anyhow::Result<Vec<serde_json::Value>> {
-        let path = self.dir.join("broker/audit.jsonl");
+        let path = self.broker_log();
         let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         text.lines().map(|line| serde_json::from_str(line).context("parse the audit log")).collect()
     }

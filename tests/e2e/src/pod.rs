@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From a pod's YAML to CRI messages, as kubelet makes them.
 
+#[cfg(test)]
+mod agreement;
 mod check;
 mod container;
 mod document;
 mod environment;
 mod probe;
 mod resources;
+mod volume;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +22,8 @@ use k8s_cri::v1::PodSandboxConfig;
 use k8s_cri::v1::PodSandboxMetadata;
 use serde::Deserialize;
 use serde_json::Value;
+
+use volume::Volume;
 
 pub use check::check;
 pub use container::Container;
@@ -36,6 +41,18 @@ pub struct Pod {
     pub metadata: Metadata,
     /// Containers.
     pub spec: Spec,
+    /// The ConfigMaps in the pod's namespace, by name.
+    #[serde(skip)]
+    pub config_maps: BTreeMap<String, ConfigMap>,
+}
+
+/// A ConfigMap.
+#[derive(Debug, Clone, Default)]
+pub struct ConfigMap {
+    /// Texts by key.
+    pub data: BTreeMap<String, String>,
+    /// Bytes by key, for volumes alone.
+    pub binary_data: BTreeMap<String, Vec<u8>>,
 }
 
 /// A pod's metadata.
@@ -81,6 +98,9 @@ pub struct Spec {
     security_context: PodSecurityContext,
     dns_config: Option<PodDnsConfig>,
     dns_policy: Option<String>,
+    /// Whether variables name the services of the namespace.
+    #[serde(default = "default_links")]
+    pub enable_service_links: bool,
 }
 
 /// When kubelet starts a container again.
@@ -93,13 +113,6 @@ pub enum RestartPolicy {
     OnFailure,
     /// Not at all.
     Never,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Volume {
-    name: String,
-    empty_dir: Option<Value>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -258,13 +271,18 @@ impl Pod {
         dns
     }
 
-    fn is_empty_dir(&self, volume: &str) -> bool {
-        self.spec.volumes.iter().any(|v| v.name == volume && v.empty_dir.is_some())
+    fn volume(&self, name: &str) -> anyhow::Result<&Volume> {
+        let found = self.spec.volumes.iter().find(|volume| volume.name == name);
+        found.with_context(|| format!("the pod has no volume {name}"))
     }
 }
 
 fn default_namespace() -> String {
     "default".to_owned()
+}
+
+fn default_links() -> bool {
+    true
 }
 
 fn default_grace() -> u32 {

@@ -8,6 +8,10 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
+use casemate_audit::Log;
+use casemate_audit::Record;
+use casemate_audit::Verdict;
+use casemate_audit::line;
 use casemate_boot_formats::igvm::IgvmPage;
 use casemate_boot_formats::igvm::IgvmPlan;
 use casemate_boot_formats::igvm::KVM_VMSA_ADDRESS;
@@ -49,6 +53,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     seed("agent_requests", b"\x0a\x04conf\x12\x09\x0a\x04name\x12\x01x")?;
     seed("image_reference", b"registry.example:5000/team/app:1.2")?;
     seed("guest_reports", &event_log())?;
+    seed("policy", POLICY.as_bytes())?;
+    seed("policy", CONFIG.as_bytes())?;
+    audit_log()?;
     seed("kbs_messages", b"kbs:///default/key/1")?;
     seed("kbs_messages", br#"{"nonce":"bm9uY2U=","extra-params":{}}"#)?;
 
@@ -71,6 +78,19 @@ fn seed(target: &str, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(&folder)?;
     let number = fs::read_dir(&folder)?.count();
     fs::write(folder.join(format!("seed-{number}")), bytes)
+}
+
+/// A log without an owner, whose frames anybody can make, and a record.
+fn audit_log() -> Result<(), Box<dyn std::error::Error>> {
+    let mut log = Log::unsealed();
+    let record = Record::new("Start", Verdict::Denied, 1).with_name("container_id", "c1");
+    log.append(&record)?;
+    let frames = std::iter::once(log.boot_frame()).chain(log.frames_from(0));
+    let lines: String = frames.map(line).collect();
+    seed("audit_log", lines.as_bytes())?;
+    seed("audit_log", log.boot_frame())?;
+    seed("audit_log", &record.to_json()?)?;
+    Ok(seed("audit_log", log.head().to_string().as_bytes())?)
 }
 
 /// The start of a CCEL: the event that states SHA-384, one event of one digest, and unused bytes.
@@ -150,3 +170,66 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
         place.copy_from_slice(value);
     }
 }
+
+const POLICY: &str = r#"version = 1
+[sandbox]
+hostname = "web-[0-9]+"
+sysctls = { "kernel.sem" = "1" }
+hosts = [{ ip = "10.1.2.3", names = ["db"] }]
+[sandbox.network]
+addresses = ["10.0.0.0/8"]
+dns_searches = ["[a-z.]+"]
+[volumes.cache]
+kind = "empty-dir"
+size_limit = 4096
+[volumes.conf]
+kind = "config"
+files = { "a" = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" }
+[volumes.info]
+kind = "untrusted"
+max_bytes = 9
+[containers.init]
+role = "init"
+image = "a.b/c@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+signature = "owner"
+encryption = "required"
+argv = ["/x"]
+cwd = "/"
+user = { uid = 1, gid = 1, groups = [2] }
+env = [{ name = "A", value = "b" }]
+env_holes = [{ name = "H", value = "[a-z]+", required = true }]
+terminal = true
+stdin = true
+logs = "host-visible"
+metrics = "host-visible"
+termination_message = "none"
+readonly_rootfs = true
+mounts = [{ destination = "/c", kind = "volume", volume = "cache", sub_path = "x" }]
+secrets = [{ resource = "kbs:///a/b/c", path = "/s", mode = 0o400 }]
+capabilities = ["CAP_KILL"]
+no_new_privileges = true
+seccomp = "default"
+proc_mount = "unmasked"
+rlimits = [{ kind = "nofile", soft = 1, hard = "unlimited" }]
+resources = { memory = { min = 1048576, max = 2097152 }, pids = 9 }
+exec = [{ argv = ["/y"], env = [], user = { uid = 0, gid = 0 }, purpose = "pre-stop" }]
+signals = [9]
+restart = "on-failure"
+max_starts = 2
+"#;
+
+const CONFIG: &str = r#"version = 1
+[broker]
+url = "https://broker.example:8443"
+ca = """
+-----BEGIN CERTIFICATE-----
+AAAA
+-----END CERTIFICATE-----
+"""
+[image_signatures.owner]
+key = """
+-----BEGIN PUBLIC KEY-----
+AAAA
+-----END PUBLIC KEY-----
+"""
+"#;

@@ -87,8 +87,8 @@ impl EvilShim {
             Mode::Policy => Box::new(Monitor::new(policy.clone()).context("the test's policy")?),
             Mode::AllowAll => Box::new(AllowAll::new(policy.clone())),
         };
-        let audit = Arc::new(Audit::new(None).context("an audit log")?);
-        let guest = Guest::with_monitor(monitor, world.parts()).context("a guest")?;
+        let audit = Arc::new(Audit::unsealed());
+        let guest = Guest::with_monitor(monitor, world.parts());
         let guest = guest.with_audit(Arc::clone(&audit));
         let (doors, transport) = transport();
         tokio::spawn(casemate_agent::serve(transport, guest.clone()));

@@ -37,7 +37,7 @@ fn build_with(features: &str) -> (bool, String) {
     text = text.replace(&line, &changed);
     std::fs::write(copy.path().join("Cargo.toml"), text).unwrap();
     std::fs::copy(root.join("Cargo.lock"), copy.path().join("Cargo.lock")).unwrap();
-    for folder in ["policy", "guest-agent"] {
+    for folder in ["attestation", "docs", "guest-agent", "policy"] {
         std::os::unix::fs::symlink(root.join(folder), copy.path().join(folder)).unwrap();
     }
     let output = Command::new(env!("CARGO"))

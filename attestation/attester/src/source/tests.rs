@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 
+use casemate_evidence::snp::{CertificateKind, TableEntry, write_table};
+
 use super::*;
-use crate::certificates::CertificateGuid;
 use crate::quote;
 use crate::tsm::model::{FOLDER, TsmModel};
 
@@ -40,8 +41,8 @@ fn snp_refusal(model: TsmModel) -> Error {
 
 #[test]
 fn snp_through_configfs_gives_report_and_certificates() {
-    let table = CertificateTable::default().with(CertificateGuid::VCEK, vec![1, 2, 3]);
-    let bytes = table.to_bytes().unwrap();
+    let table = vec![TableEntry { kind: CertificateKind::Vcek, data: vec![1, 2, 3] }];
+    let bytes = write_table(&table).unwrap();
     let model = TsmModel::new(Provider::SevGuest, snp_report);
     let source = open(SourceKind::SevTsm, model.with(|s| s.auxblob = Some(bytes))).unwrap();
     let Evidence::Snp(evidence) = source.evidence(&DATA).unwrap() else { panic!("not SNP") };

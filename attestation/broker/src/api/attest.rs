@@ -11,20 +11,17 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
-use casemate_evidence::snp::CertificateKind;
-use casemate_evidence::snp::Evidence;
 use casemate_kbs_protocol::AttestReply;
 use casemate_kbs_protocol::AttestRequest;
 use casemate_kbs_protocol::InitData;
 use casemate_kbs_protocol::ProblemType;
+use casemate_kbs_protocol::Tee;
 use casemate_kbs_protocol::TeePublicKey;
-use casemate_kbs_protocol::host_data;
-use casemate_verifier::Expected;
-use casemate_verifier::Guest as VerifiedGuest;
 use casemate_verifier::Measurement;
 use casemate_verifier::TrustVector;
 use casemate_verifier::Verdict;
-use casemate_verifier::verify;
+use serde_json::Map;
+use serde_json::Value;
 
 use super::Broker;
 use super::Peer;
@@ -35,10 +32,12 @@ use crate::audit::Entry;
 use crate::audit::Event;
 use crate::audit::Outcome;
 use crate::error::BrokerError;
-use crate::requirements;
 use crate::session::Guest;
 use crate::session::Pending;
 use crate::token::Attested;
+
+mod snp;
+mod tdx;
 
 pub(super) async fn attest(
     State(broker): State<Arc<Broker>>,
@@ -69,13 +68,30 @@ pub(super) async fn attest(
 
 /// A guest that passed, before the token is issued.
 struct Passed {
+    tee: Tee,
     root: String,
     measurement: Measurement,
     host_data: [u8; 32],
-    chip_id: [u8; 64],
     key: TeePublicKey,
     report_data: [u8; 64],
+    claims: Map<String, Value>,
     vector: TrustVector,
+}
+
+/// What evidence is judged for.
+struct Asked<'a> {
+    evidence: &'a str,
+    init_data: Option<&'a InitData>,
+    report_data: [u8; 64],
+    now: u64,
+}
+
+/// A verdict, and what only this TEE's evidence says.
+struct Judged {
+    verdict: Verdict,
+    /// Digest of the initdata, by which resources are granted.
+    host_data: [u8; 32],
+    claims: Map<String, Value>,
 }
 
 async fn judge(
@@ -96,38 +112,31 @@ async fn judge(
         .runtime_data
         .report_data(pending.hash, "")
         .map_err(|error| refuse(error.to_string()))?;
-    let expected = Expected {
-        report_data: Some(report_data),
-        host_data: request.init_data.as_ref().map(digest).transpose()?,
+    let asked = Asked {
+        evidence: request.tee_evidence.primary_evidence.get(),
+        init_data: request.init_data.as_ref(),
+        report_data,
+        now,
     };
-    let mut evidence = Evidence::from_json(request.tee_evidence.primary_evidence.get())
-        .map_err(|error| refuse(error.to_string()))?;
-    entry.measurement = Some(Measurement(*evidence.report.measurement()));
-    entry.host_data = Some(hex::encode(evidence.report.host_data()));
-    entry.report = Some(hex::encode(evidence.report.as_bytes()));
-    if let Some(collateral) = &broker.collateral {
-        collateral.complete(&mut evidence, &broker.store.roots().await?, now).await;
-    }
-    let signer = evidence.certificates.iter().find(|c| c.kind == CertificateKind::Vcek);
-    entry.vcek = signer.map(|c| hex::encode(&c.data));
-    let verdict = verdict(broker, evidence, expected, now).await?;
+    let Judged { verdict, host_data, claims } = match pending.tee {
+        Tee::Snp => snp::judge(broker, &asked, entry).await?,
+        Tee::Tdx => tdx::judge(broker, &asked, entry).await?,
+    };
     entry.root = verdict.root().map(str::to_owned);
     entry.verdict = verdict.lines().to_vec();
     let Some(accepted) = verdict.accepted() else {
         return Err(explain(&verdict));
     };
-    let VerifiedGuest::Snp { host_data, chip_id, .. } = accepted.guest else {
-        return Err(refuse("the evidence is not of an SNP guest"));
-    };
     // Only now is it the guest's word.
     entry.audit_head = request.runtime_data.audit_head;
     Ok(Passed {
+        tee: pending.tee,
         root: accepted.root.clone(),
         measurement: accepted.measurement,
         host_data,
-        chip_id,
         key: request.runtime_data.tee_pubkey,
         report_data,
+        claims,
         vector: verdict.vector(),
     })
 }
@@ -141,24 +150,6 @@ fn refuse_devices(request: &AttestRequest) -> Result<(), Refusal> {
     }
 }
 
-async fn verdict(
-    broker: &Broker,
-    evidence: Evidence,
-    expected: Expected,
-    now: u64,
-) -> Result<Verdict, BrokerError> {
-    let roots = broker.store.roots().await?;
-    let references = broker.store.references().await?;
-    let dir = broker.dir.clone();
-    // Milliseconds of arithmetic and a small file: not on a thread that serves connections.
-    tokio::task::spawn_blocking(move || {
-        let rules = requirements::load(&dir, references, &evidence, now)?;
-        Ok(verify(&evidence, &roots, &expected, &rules, now))
-    })
-    .await
-    .map_err(|_| BrokerError::Task)?
-}
-
 impl Passed {
     /// Writes the audit entry, then makes the session usable.
     async fn finish(
@@ -170,6 +161,7 @@ impl Passed {
         now: u64,
     ) -> Result<String, BrokerError> {
         let guest = Guest {
+            tee: self.tee,
             key: self.key,
             root: self.root,
             measurement: self.measurement,
@@ -180,7 +172,7 @@ impl Passed {
             guest: &guest,
             nonce,
             report_data: &self.report_data,
-            chip_id: &self.chip_id,
+            claims: self.claims,
             vector: self.vector,
             now,
         })?;
@@ -192,10 +184,6 @@ impl Passed {
         broker.sessions().attested(session, guest, now);
         Ok(token)
     }
-}
-
-fn digest(init_data: &InitData) -> Result<[u8; 32], Refusal> {
-    host_data(&init_data.body).map_err(|error| refuse(error.to_string()))
 }
 
 /// Names the broken rules. The values are in the audit log: a guest's host need not see them.

@@ -35,14 +35,13 @@ pub(super) async fn auth(
     if !is_supported_version(&request.version) {
         return refuse("the broker speaks KBS protocol 0.4");
     }
-    if request.tee != Tee::Snp.to_string() {
-        return refuse("the broker verifies evidence of snp only");
-    }
+    let Some(tee) = Tee::from_name(&request.tee) else {
+        return refuse("the broker verifies evidence of snp and tdx only");
+    };
     let Ok(hash) = request.choose_hash() else {
         return refuse("none of the client's hash functions is sha256, sha384 or sha512");
     };
     let now = broker.now();
-    let tee = request.tee.clone();
     let opened = broker.sessions().open(peer, hash.unwrap_or_default(), tee, now);
     let (id, nonce) = opened.map_err(|error| match error {
         SessionError::Full => Refusal::busy("too many handshakes are in progress"),

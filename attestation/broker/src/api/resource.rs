@@ -16,6 +16,8 @@ use casemate_kbs_protocol::PREFIX;
 use casemate_kbs_protocol::ProblemType;
 use casemate_kbs_protocol::ResourcePath;
 use casemate_kbs_protocol::Secret;
+use casemate_kbs_protocol::Tee;
+use casemate_verifier::TDX_MRTD;
 
 use super::Broker;
 use super::Peer;
@@ -97,10 +99,17 @@ fn parse_path(uri: &Uri) -> Result<ResourcePath, Refusal> {
 async fn release(broker: &Broker, guest: &Guest, path: &ResourcePath) -> Result<Secret, Refusal> {
     let deny = |why: &str| Refusal::new(ProblemType::PolicyDeny, why);
     let store = &broker.store;
-    if !store.roots().await?.iter().any(|root| root.kind().to_string() == guest.root) {
+    if !store.roots().await?.kinds().any(|kind| kind == guest.root) {
         return Err(deny("the guest's root is no longer configured"));
     }
-    if !store.references().await?.contains(&guest.measurement) {
+    let accepted = match guest.tee {
+        Tee::Snp => store.references().await?.contains(&guest.measurement),
+        Tee::Tdx => {
+            let references = store.tdx_references().await?;
+            references.get(TDX_MRTD).is_some_and(|set| set.contains(&guest.measurement))
+        }
+    };
+    if !accepted {
         return Err(deny("the guest's launch digest is no longer a reference value"));
     }
     // Before the resource is looked for: who may not have it does not learn whether it exists.

@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
 
+mod audit_head;
 mod collateral;
 mod harness;
 mod release;
+mod tdx;
 mod wire;

@@ -402,8 +402,10 @@ async fn other_protocol_versions_and_tees_are_refused() {
         ("0.3.0", "snp"),
         ("0.5.0", "snp"),
         ("1.0.0", "snp"),
+        ("0.3.0", "tdx"),
         ("0.4.0", "sample"),
-        ("0.4.0", "tdx"),
+        ("0.4.0", "az-tdx-vtpm"),
+        ("0.4.0", "TDX"),
     ] {
         let body = json!({"version": version, "tee": tee, "extra-params": ""}).to_string();
         let reply = hand.post("/kbs/v0/auth", None, body).await;

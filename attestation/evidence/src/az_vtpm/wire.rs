@@ -162,13 +162,14 @@ pub enum AzWireError {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Version {
     #[serde(default)]
     version: Option<u32>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct SnpV0 {
     quote: QuoteV0,
     report: Vec<u8>,
@@ -176,7 +177,7 @@ struct SnpV0 {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct TdxV0 {
     tpm_quote: QuoteV0,
     hcl_report: Vec<u8>,
@@ -184,7 +185,7 @@ struct TdxV0 {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct SnpV1 {
     #[serde(rename = "version")]
     _version: u32,
@@ -194,7 +195,7 @@ struct SnpV1 {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct TdxV1 {
     #[serde(rename = "version")]
     _version: u32,
@@ -204,7 +205,7 @@ struct TdxV1 {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct QuoteV0 {
     signature: Vec<u8>,
     message: Vec<u8>,
@@ -212,7 +213,7 @@ struct QuoteV0 {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct QuoteV1 {
     signature: String,
     message: String,

@@ -11,6 +11,7 @@ use super::Signed;
 use super::TcbInfo;
 use super::levels::hex_array;
 use super::parts::chain;
+use super::parts::chain_after;
 use super::parts::list;
 use crate::hex_text;
 
@@ -27,6 +28,9 @@ pub(super) fn read(json: &str) -> Result<Collateral, CollateralError> {
     } else {
         chain(wire.qe_identity_issuer_chain.as_bytes(), "QE identity's chain")?
     };
+    let other = (wire.tcb_info_issuer_chain.as_bytes(), tcb_info_chain.as_slice());
+    let pck_crl_chain = wire.pck_crl_issuer_chain.as_bytes();
+    let pck_crl_chain = chain_after(pck_crl_chain, other, "PCK revocation list's chain")?;
     Ok(Collateral {
         tcb_info: Signed {
             document: TcbInfo::parse(&wire.tcb_info)?,
@@ -41,13 +45,13 @@ pub(super) fn read(json: &str) -> Result<Collateral, CollateralError> {
         },
         qe_identity_chain,
         pck_crl: list(&hex_bytes(&wire.pck_crl, "pck_crl")?, "PCK revocation list")?,
-        pck_crl_chain: chain(wire.pck_crl_issuer_chain.as_bytes(), "PCK revocation list's chain")?,
+        pck_crl_chain,
         root_crl: list(&hex_bytes(&wire.root_ca_crl, "root_ca_crl")?, "root revocation list")?,
     })
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct WireCollateral {
     pck_crl_issuer_chain: String,
     root_ca_crl: String,

@@ -104,12 +104,22 @@ pub(super) fn chain(pem: &[u8], part: &'static str) -> Result<Vec<Certificate>, 
     Certificate::parse_chain(pem).map_err(|source| CollateralError::Certificate { part, source })
 }
 
+/// As [`chain`], after another one was read: mostly both end in the same certificate.
+pub(super) fn chain_after(
+    pem: &[u8],
+    (other_pem, other): (&[u8], &[Certificate]),
+    part: &'static str,
+) -> Result<Vec<Certificate>, CollateralError> {
+    Certificate::parse_chain_after(pem, other_pem, other)
+        .map_err(|source| CollateralError::Certificate { part, source })
+}
+
 pub(super) fn list(bytes: &[u8], part: &'static str) -> Result<Crl, CollateralError> {
     Crl::parse(bytes).map_err(|source| CollateralError::Crl { part, source })
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(deny_unknown_fields, expecting = "an object", rename_all = "camelCase")]
 struct WireTcbInfo<'a> {
     #[serde(borrow)]
     tcb_info: &'a RawValue,
@@ -117,7 +127,7 @@ struct WireTcbInfo<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(deny_unknown_fields, expecting = "an object", rename_all = "camelCase")]
 struct WireQeIdentity<'a> {
     #[serde(borrow)]
     enclave_identity: &'a RawValue,

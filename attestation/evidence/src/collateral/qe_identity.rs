@@ -94,7 +94,7 @@ impl QeIdentity {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object", rename_all = "camelCase")]
 struct WireIdentity<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
@@ -120,7 +120,7 @@ struct WireIdentity<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object", rename_all = "camelCase")]
 struct WireLevel<'a> {
     tcb: WireTcb,
     #[serde(borrow)]
@@ -131,6 +131,7 @@ struct WireLevel<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireTcb {
     isvsvn: u16,
 }

@@ -128,7 +128,7 @@ impl TcbInfo {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object", rename_all = "camelCase")]
 struct WireTcbInfo<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
@@ -152,7 +152,7 @@ struct WireTcbInfo<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object", rename_all = "camelCase")]
 struct WireSigner<'a> {
     #[serde(borrow)]
     mrsigner: Cow<'a, str>,
@@ -182,7 +182,7 @@ impl WireSigner<'_> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object", rename_all = "camelCase")]
 struct WireModule<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
@@ -217,7 +217,7 @@ impl WireModule<'_> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object", rename_all = "camelCase")]
 struct WireModuleLevel<'a> {
     tcb: WireModuleTcb,
     #[serde(borrow)]
@@ -228,6 +228,7 @@ struct WireModuleLevel<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireModuleTcb {
     isvsvn: u8,
 }
@@ -244,7 +245,7 @@ impl WireModuleLevel<'_> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object", rename_all = "camelCase")]
 struct WireLevel<'a> {
     tcb: WireTcb,
     #[serde(borrow)]
@@ -255,6 +256,7 @@ struct WireLevel<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireTcb {
     sgxtcbcomponents: [WireComponent; 16],
     pcesvn: u16,
@@ -262,6 +264,7 @@ struct WireTcb {
 }
 
 #[derive(Clone, Copy, Deserialize)]
+#[serde(expecting = "an object")]
 struct WireComponent {
     svn: u8,
 }

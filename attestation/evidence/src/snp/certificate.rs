@@ -14,8 +14,14 @@ use x509_cert::spki::SubjectPublicKeyInfoOwned;
 use super::certificate_table::CertificateKind;
 use super::certificate_table::TableEntry;
 use super::signed::RSASSA_PSS;
-use super::signed::signed_range;
 use super::tcb::TcbVersion;
+use crate::x509::BASIC_CONSTRAINTS;
+use crate::x509::BadExtension;
+use crate::x509::Extensions;
+use crate::x509::KEY_USAGE;
+use crate::x509::Signed;
+use crate::x509::certificate_accessors;
+use crate::x509::signed_accessors;
 
 /// Largest certificate that is read, bytes.
 pub const MAX_CERTIFICATE_BYTES: usize = 8 << 10;
@@ -117,7 +123,7 @@ impl Certificate {
 
     fn from_der(der: Vec<u8>) -> Result<Self, CertificateError> {
         let malformed = |source| CertificateError::Malformed { source };
-        let signed = signed_range(&der).map_err(malformed)?;
+        let signed = Signed::read(&der).map_err(malformed)?.range;
         let certificate = x509_cert::Certificate::from_der(&der).map_err(malformed)?;
         let tbs = certificate.tbs_certificate();
         let algorithm = certificate.signature_algorithm();
@@ -152,40 +158,20 @@ impl Certificate {
             levels: Levels::default(),
             der: Vec::new(),
         };
-        let mut seen = Vec::new();
+        let mut extensions = Extensions::default();
         for extension in tbs.extensions().into_iter().flatten() {
-            if seen.contains(&extension.extn_id) {
-                return Err(CertificateError::DuplicateExtension);
-            }
-            seen.push(extension.extn_id);
+            extensions.begin(extension.extn_id)?;
             let understood =
                 parsed.take_extension(extension.extn_id, extension.extn_value.as_bytes())?;
-            if extension.critical && !understood {
-                return Err(CertificateError::CriticalExtension);
-            }
+            Extensions::end(extension.critical, understood)?;
         }
         drop(certificate);
         parsed.der = der;
         Ok(parsed)
     }
 
-    /// The certificate exactly as it came, DER.
-    #[must_use]
-    pub fn der(&self) -> &[u8] {
-        &self.der
-    }
-
-    /// The part that the issuer signed.
-    #[must_use]
-    pub fn signed_bytes(&self) -> &[u8] {
-        self.der.get(self.signed.clone()).unwrap_or_default()
-    }
-
-    /// The issuer's RSASSA-PSS signature.
-    #[must_use]
-    pub fn signature(&self) -> &[u8] {
-        &self.signature
-    }
+    signed_accessors!("certificate");
+    certificate_accessors!();
 
     /// Its number among those of its issuer, big-endian; AMD numbers its CAs and nothing else.
     #[must_use]
@@ -193,46 +179,10 @@ impl Certificate {
         &self.serial
     }
 
-    /// The issuer's name, DER.
-    #[must_use]
-    pub fn issuer(&self) -> &[u8] {
-        &self.issuer
-    }
-
-    /// The subject's name, DER.
-    #[must_use]
-    pub fn subject(&self) -> &[u8] {
-        &self.subject
-    }
-
-    /// The subject's common name, empty without one.
-    #[must_use]
-    pub fn common_name(&self) -> &str {
-        &self.common_name
-    }
-
-    /// Start of validity, seconds since 1970.
-    #[must_use]
-    pub fn not_before(&self) -> u64 {
-        self.not_before
-    }
-
-    /// End of validity, seconds since 1970.
-    #[must_use]
-    pub fn not_after(&self) -> u64 {
-        self.not_after
-    }
-
     /// The subject's key.
     #[must_use]
     pub fn key(&self) -> &PublicKey {
         &self.key
-    }
-
-    /// The subject's key as `SubjectPublicKeyInfo`, DER; its hash names a key.
-    #[must_use]
-    pub fn spki(&self) -> &[u8] {
-        &self.spki
     }
 
     /// Whether the subject may sign certificates.
@@ -284,6 +234,16 @@ impl Certificate {
         })
     }
 
+    /// Levels without a meaning (`….1.3.4` to `….1.3.7`) that are not zero: number and value.
+    ///
+    /// # Security
+    ///
+    /// Nothing says which firmware such a key belongs to: refuse it unless you know.
+    #[must_use]
+    pub fn reserved_levels(&self) -> &[(u8, u8)] {
+        &self.levels.reserved
+    }
+
     /// Takes what an extension says; whether it was one that is understood.
     fn take_extension(
         &mut self,
@@ -292,6 +252,12 @@ impl Certificate {
     ) -> Result<bool, CertificateError> {
         let malformed = |source| CertificateError::Extension { id: id.to_string(), source };
         let level = || u8::from_der(value).map(Some).map_err(malformed);
+        if let Some((_, number)) = LEVELS_RESERVED.into_iter().find(|(reserved, _)| *reserved == id)
+        {
+            let value = u8::from_der(value).map_err(malformed)?;
+            self.levels.reserved.extend((value != 0).then_some((number, value)));
+            return Ok(true);
+        }
         let text = || {
             Ia5StringRef::from_der(value)
                 .map(|text| Some(text.as_str().to_owned()))
@@ -360,6 +326,15 @@ pub enum CertificateError {
     CriticalExtension,
 }
 
+impl From<BadExtension> for CertificateError {
+    fn from(bad: BadExtension) -> Self {
+        match bad {
+            BadExtension::Duplicate => Self::DuplicateExtension,
+            BadExtension::Critical => Self::CriticalExtension,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Levels {
     fmc: Option<u8>,
@@ -367,6 +342,7 @@ struct Levels {
     tee: Option<u8>,
     snp: Option<u8>,
     microcode: Option<u8>,
+    reserved: Vec<(u8, u8)>,
 }
 
 fn public_key(spki: &SubjectPublicKeyInfoOwned) -> Result<PublicKey, CertificateError> {
@@ -398,14 +374,18 @@ const PEM_END: &str = "-----END CERTIFICATE-----";
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
-const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
-const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const PRODUCT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.2");
 const HARDWARE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.4");
 const PROVIDER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.5");
 const LEVEL_BOOTLOADER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.1");
 const LEVEL_TEE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.2");
 const LEVEL_SNP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.3");
+const LEVELS_RESERVED: [(ObjectIdentifier, u8); 4] = [
+    (ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.4"), 4),
+    (ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.5"), 5),
+    (ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.6"), 6),
+    (ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.7"), 7),
+];
 const LEVEL_MICROCODE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.8");
 const LEVEL_FMC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.9");
 

@@ -15,32 +15,79 @@ pub struct TableEntry {
     pub data: Vec<u8>,
 }
 
-/// Largest certificate table that is read, bytes: four pages, as Linux takes from a host.
+/// Largest certificate table that is read, bytes: four pages, as Linux takes from a host. Zeros
+/// behind it do not count.
 pub const MAX_TABLE_BYTES: usize = 16 << 10;
 
 /// Reads a certificate table: entries of GUID, offset and length (both 32 bits, little-endian), an
-/// entry of zeros, then the certificates. Empty bytes are a host without certificates.
+/// entry of zeros, then the certificates. Empty bytes are a host without certificates. Buffers are
+/// longer than tables, so zeros may follow.
 ///
 /// # Errors
 ///
 /// [`TableError`] when an entry points into the entries or outside, two overlap or have one GUID,
-/// the last entry is missing, or a cap is passed.
+/// the last entry is missing, a byte that belongs to no entry is not zero, or a cap is passed.
 pub fn parse_table(bytes: &[u8]) -> Result<Vec<TableEntry>, TableError> {
-    if bytes.len() > MAX_TABLE_BYTES {
-        return Err(TableError::TooLarge);
-    }
-    let mut headers = Vec::new();
-    for (index, raw) in bytes.chunks(ENTRY_BYTES).enumerate() {
-        let header = Header::read(raw).ok_or(TableError::Truncated { entry: index })?;
-        if header.guid == [0; 16] {
-            return header.read_end(&headers, bytes);
+    let headers = headers(bytes)?;
+    let mut used = vec![(0, headers.len().saturating_add(1).saturating_mul(ENTRY_BYTES))];
+    let mut entries: Vec<TableEntry> = Vec::with_capacity(headers.len());
+    for (entry, header) in headers.iter().enumerate() {
+        let (start, end) = (header.offset, header.end());
+        let data = bytes.get(start..end).unwrap_or_default();
+        if data.is_empty() || used.iter().any(|(from, to)| start < *to && *from < end) {
+            return Err(TableError::Place { entry });
         }
-        if headers.len() == MAX_CERTIFICATES {
-            return Err(TableError::TooMany);
+        if end > MAX_TABLE_BYTES {
+            return Err(TableError::TooLarge);
         }
-        headers.push(header);
+        let kind = CertificateKind::from_guid(header.guid);
+        if entries.iter().any(|other| other.kind == kind) {
+            return Err(TableError::Duplicate { entry });
+        }
+        used.push((start, end));
+        entries.push(TableEntry { kind, data: data.to_vec() });
     }
-    if headers.is_empty() { Ok(Vec::new()) } else { Err(TableError::NoEnd) }
+    used.sort_unstable();
+    let ends = std::iter::once(0).chain(used.iter().map(|(_, to)| *to));
+    let starts = used.iter().map(|(from, _)| *from).chain([bytes.len()]);
+    let unused = |end: usize, next: usize| bytes.get(end..next).unwrap_or_default();
+    match ends.zip(starts).find(|(end, next)| unused(*end, *next).iter().any(|byte| *byte != 0)) {
+        Some((offset, _)) => Err(TableError::Unused { offset }),
+        None => Ok(entries),
+    }
+}
+
+/// How many of the bytes in a buffer are its certificate table: up to the end of the last entry or
+/// certificate. What a kernel did not clear may follow.
+///
+/// # Errors
+///
+/// [`TableError`] when the last entry is missing or a cap is passed.
+pub fn table_extent(buffer: &[u8]) -> Result<usize, TableError> {
+    let headers = headers(buffer)?;
+    let entries = headers.len().saturating_add(1).saturating_mul(ENTRY_BYTES);
+    let end = headers.iter().map(Header::end).max().unwrap_or(0).max(entries);
+    Ok(end.min(buffer.len()))
+}
+
+/// Writes a certificate table: the entries, the entry of zeros, then the certificates.
+///
+/// # Errors
+///
+/// [`TableError`] when the table would not be read back.
+pub fn write_table(entries: &[TableEntry]) -> Result<Vec<u8>, TableError> {
+    let mut offset = entries.len().saturating_add(1).saturating_mul(ENTRY_BYTES);
+    let mut bytes = Vec::new();
+    for entry in entries {
+        let number = |size: usize| u32::try_from(size).map_err(|_| TableError::TooLarge);
+        bytes.extend(entry.kind.guid());
+        bytes.extend(number(offset)?.to_le_bytes());
+        bytes.extend(number(entry.data.len())?.to_le_bytes());
+        offset = offset.saturating_add(entry.data.len());
+    }
+    bytes.extend([0; ENTRY_BYTES]);
+    entries.iter().for_each(|entry| bytes.extend(&entry.data));
+    parse_table(&bytes).map(|_| bytes)
 }
 
 /// Why bytes are no certificate table.
@@ -58,6 +105,12 @@ pub enum TableError {
     Truncated {
         /// Number of the entry, from 0.
         entry: usize,
+    },
+    /// A byte that belongs to no entry is not zero.
+    #[error("what stands at offset {offset:#x} of the certificate table belongs to no entry")]
+    Unused {
+        /// Where such bytes begin.
+        offset: usize,
     },
     /// The entry of zeros is missing or not zero throughout.
     #[error("the certificate table has no end")]
@@ -94,30 +147,26 @@ impl Header {
         })
     }
 
-    /// Takes the certificates once the end entry, `self`, is reached.
-    fn read_end(&self, headers: &[Self], bytes: &[u8]) -> Result<Vec<TableEntry>, TableError> {
-        if self.offset != 0 || self.len != 0 {
-            return Err(TableError::NoEnd);
-        }
-        let first = headers.len().saturating_add(1).saturating_mul(ENTRY_BYTES);
-        let mut taken: Vec<(usize, usize)> = vec![(0, first)];
-        let mut entries: Vec<TableEntry> = Vec::with_capacity(headers.len());
-        for (entry, header) in headers.iter().enumerate() {
-            let end = header.offset.saturating_add(header.len);
-            let data = bytes.get(header.offset..end).unwrap_or_default();
-            let overlaps = taken.iter().any(|(from, to)| header.offset < *to && *from < end);
-            if data.is_empty() || overlaps {
-                return Err(TableError::Place { entry });
-            }
-            let kind = CertificateKind::from_guid(header.guid);
-            if entries.iter().any(|other| other.kind == kind) {
-                return Err(TableError::Duplicate { entry });
-            }
-            taken.push((header.offset, end));
-            entries.push(TableEntry { kind, data: data.to_vec() });
-        }
-        Ok(entries)
+    fn end(&self) -> usize {
+        self.offset.saturating_add(self.len)
     }
+}
+
+/// The entries up to the one of zeros.
+fn headers(bytes: &[u8]) -> Result<Vec<Header>, TableError> {
+    let mut headers = Vec::new();
+    for (entry, raw) in bytes.chunks(ENTRY_BYTES).enumerate() {
+        let header = Header::read(raw).ok_or(TableError::Truncated { entry })?;
+        if header.guid == [0; 16] {
+            let is_end = header.offset == 0 && header.len == 0;
+            return if is_end { Ok(headers) } else { Err(TableError::NoEnd) };
+        }
+        if headers.len() == MAX_CERTIFICATES {
+            return Err(TableError::TooMany);
+        }
+        headers.push(header);
+    }
+    if headers.is_empty() { Ok(headers) } else { Err(TableError::NoEnd) }
 }
 
 /// Size of an entry: GUID, offset, length.
@@ -221,12 +270,46 @@ mod tests {
         assert_eq!(table(&read), good());
         assert_eq!(parse_table(&[]), Ok(Vec::new()));
         assert_eq!(parse_table(&[0; ENTRY_BYTES]), Ok(Vec::new()));
+        assert_eq!(write_table(&entries), Ok(good()));
         // The kernel's buffer is longer than the table.
         let mut padded = good();
-        padded.resize(MAX_TABLE_BYTES, 0);
+        padded.resize(2 * MAX_TABLE_BYTES, 0);
         assert_eq!(parse_table(&padded).unwrap(), entries);
-        padded.push(0);
-        assert_eq!(parse_table(&padded), Err(TableError::TooLarge));
+        assert_eq!(table_extent(&padded), Ok(good().len()));
+        assert_eq!(table_extent(&[]), Ok(0));
+        assert_eq!(table_extent(&[0; 100]), Ok(ENTRY_BYTES));
+    }
+
+    #[test]
+    fn what_belongs_to_no_entry_is_zero() {
+        // D7: behind the last certificate, and between entries and certificates.
+        let mut behind = good();
+        behind.resize(good().len() + 100, 0);
+        behind[good().len() + 50] = 1;
+        assert_eq!(parse_table(&behind), Err(TableError::Unused { offset: good().len() }));
+        assert_eq!(parse_table(&behind[..table_extent(&behind).unwrap()]), parse_table(&good()));
+        let mut between = table(&[(CertificateKind::Vcek, b"?chip")]);
+        between[16..24].copy_from_slice(&[49, 0, 0, 0, 4, 0, 0, 0]);
+        assert_eq!(parse_table(&between), Err(TableError::Unused { offset: 48 }));
+        between[48] = 0;
+        assert_eq!(parse_table(&between).unwrap()[0].data, b"chip");
+        let mut none = vec![0; 100];
+        none[99] = 1;
+        assert_eq!(parse_table(&none), Err(TableError::Unused { offset: ENTRY_BYTES }));
+    }
+
+    #[test]
+    fn what_would_not_be_read_back_is_not_written() {
+        let entry =
+            |n: u8, len| TableEntry { kind: CertificateKind::Other([n; 16]), data: vec![n; len] };
+        assert_eq!(write_table(&[]), Ok(vec![0; ENTRY_BYTES]));
+        assert_eq!(write_table(&[entry(1, 0)]), Err(TableError::Place { entry: 0 }));
+        assert_eq!(write_table(&[entry(0, 1)]), Err(TableError::NoEnd));
+        let twice = [entry(1, 1), entry(1, 1)];
+        assert_eq!(write_table(&twice), Err(TableError::Duplicate { entry: 1 }));
+        assert_eq!(write_table(&[entry(1, MAX_TABLE_BYTES)]), Err(TableError::TooLarge));
+        let many: Vec<_> = (1..=17).map(|n| entry(n, 1)).collect();
+        assert_eq!(write_table(&many), Err(TableError::TooMany));
     }
 
     #[test]

@@ -7,13 +7,18 @@ use x509_cert::crl::CertificateList;
 use x509_cert::crl::RevokedCert;
 use x509_cert::der::Decode as _;
 use x509_cert::der::Encode as _;
-use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::asn1::UintRef;
 use x509_cert::der::pem;
 use x509_cert::ext::Extension;
 
 use super::signed::RSASSA_PSS;
-use super::signed::signed_range;
+use crate::x509::BadExtension;
+use crate::x509::CRL_NUMBER;
+use crate::x509::Extensions;
+use crate::x509::Signed;
+use crate::x509::limits_scope;
+use crate::x509::list_accessors;
+use crate::x509::signed_accessors;
 
 /// Largest revocation list that is read, bytes. AMD's have about a thousand.
 pub const MAX_CRL_BYTES: usize = 64 << 10;
@@ -37,8 +42,8 @@ impl Crl {
     /// # Errors
     ///
     /// [`CrlError`] when it is malformed, too large, not signed with RSASSA-PSS, does not say when
-    /// the next one comes, or has an extension twice or a critical one that is not understood: such
-    /// a list may speak of other certificates than it seems to.
+    /// the next one comes, is of some certificates only, or has an extension twice or a critical one
+    /// that is not understood: such a list may speak of other certificates than it seems to.
     pub fn parse(bytes: &[u8]) -> Result<Self, CrlError> {
         if bytes.len() > MAX_CRL_BYTES {
             return Err(CrlError::TooLarge);
@@ -55,7 +60,7 @@ impl Crl {
 
     fn from_der(der: Vec<u8>) -> Result<Self, CrlError> {
         let malformed = |source| CrlError::Malformed { source };
-        let signed = signed_range(&der).map_err(malformed)?;
+        let signed = Signed::read(&der).map_err(malformed)?.range;
         let list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(&der)
             .map_err(malformed)?;
         let body = &list.tbs_cert_list;
@@ -85,46 +90,13 @@ impl Crl {
         })
     }
 
-    /// The list exactly as it came, DER.
-    #[must_use]
-    pub fn der(&self) -> &[u8] {
-        &self.der
-    }
-
-    /// The part that the issuer signed.
-    #[must_use]
-    pub fn signed_bytes(&self) -> &[u8] {
-        self.der.get(self.signed.clone()).unwrap_or_default()
-    }
-
-    /// The issuer's RSASSA-PSS signature.
-    #[must_use]
-    pub fn signature(&self) -> &[u8] {
-        &self.signature
-    }
-
-    /// The issuer's name, DER.
-    #[must_use]
-    pub fn issuer(&self) -> &[u8] {
-        &self.issuer
-    }
+    signed_accessors!("list");
+    list_accessors!();
 
     /// Its number, big-endian without leading zeros, if it has one: a later list has a higher one.
     #[must_use]
     pub fn number(&self) -> Option<&[u8]> {
         self.number.as_deref()
-    }
-
-    /// When it was made, seconds since 1970.
-    #[must_use]
-    pub fn this_update(&self) -> u64 {
-        self.this_update
-    }
-
-    /// Until when the next one is made, seconds since 1970.
-    #[must_use]
-    pub fn next_update(&self) -> u64 {
-        self.next_update
     }
 
     /// Serial numbers of the revoked certificates, big-endian.
@@ -162,6 +134,9 @@ pub enum CrlError {
     /// It would never be out of date.
     #[error("a revocation list does not say when the next one comes")]
     NoNextUpdate,
+    /// It has a scope (an issuing distribution point) or names changes alone.
+    #[error("a revocation list is of some of its issuer's certificates only")]
+    Scope,
     /// An extension is there twice.
     #[error("a revocation list has an extension twice")]
     DuplicateExtension,
@@ -170,29 +145,34 @@ pub enum CrlError {
     CriticalExtension,
 }
 
+impl From<BadExtension> for CrlError {
+    fn from(bad: BadExtension) -> Self {
+        match bad {
+            BadExtension::Duplicate => Self::DuplicateExtension,
+            BadExtension::Critical => Self::CriticalExtension,
+        }
+    }
+}
+
 /// The list's number, once nothing critical is left that is not understood.
 fn read_extensions(extensions: &[Extension]) -> Result<Option<Vec<u8>>, CrlError> {
-    let mut seen = Vec::new();
+    let mut seen = Extensions::default();
     let mut number = None;
     for extension in extensions {
-        if seen.contains(&extension.extn_id) {
-            return Err(CrlError::DuplicateExtension);
+        seen.begin(extension.extn_id)?;
+        if limits_scope(extension.extn_id) {
+            return Err(CrlError::Scope);
         }
-        seen.push(extension.extn_id);
-        match extension.extn_id {
-            CRL_NUMBER => {
-                let value = UintRef::from_der(extension.extn_value.as_bytes())
-                    .map_err(|source| CrlError::Malformed { source })?;
-                number = Some(value.as_bytes().to_vec());
-            }
-            _ if extension.critical => return Err(CrlError::CriticalExtension),
-            _ => {}
+        let understood = extension.extn_id == CRL_NUMBER;
+        if understood {
+            let value = UintRef::from_der(extension.extn_value.as_bytes())
+                .map_err(|source| CrlError::Malformed { source })?;
+            number = Some(value.as_bytes().to_vec());
         }
+        Extensions::end(extension.critical, understood)?;
     }
     Ok(number)
 }
-
-const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
 
 #[cfg(test)]
 mod tests;

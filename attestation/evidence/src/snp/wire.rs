@@ -118,7 +118,7 @@ pub enum WireError {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct WireEvidence {
     attestation_report: WireReport,
     #[serde(default)]
@@ -129,7 +129,7 @@ struct WireEvidence {
 
 /// Field by field as the ecosystem's `sev` crate writes a report.
 #[derive(PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct WireReport {
     version: u32,
     guest_svn: u32,
@@ -168,7 +168,7 @@ struct WireReport {
 }
 
 #[derive(PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct WireTcb {
     #[serde(default)]
     fmc: Option<u8>,
@@ -179,7 +179,7 @@ struct WireTcb {
 }
 
 #[derive(PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct WireVersion {
     major: u8,
     minor: u8,
@@ -187,14 +187,14 @@ struct WireVersion {
 }
 
 #[derive(PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct WireSignature {
     r: Array<72>,
     s: Array<72>,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct WireCertificate {
     cert_type: WireCertificateKind,
     data: Vec<u8>,

@@ -15,7 +15,14 @@ use x509_cert::ext::pkix::KeyUsage;
 use super::crl::Serial;
 use super::pck::PckError;
 use super::pck::PckExtension;
-use super::signed::Signed;
+use super::signed::is_ecdsa_sha256;
+use crate::x509::BASIC_CONSTRAINTS;
+use crate::x509::BadExtension;
+use crate::x509::Extensions;
+use crate::x509::KEY_USAGE;
+use crate::x509::Signed;
+use crate::x509::certificate_accessors;
+use crate::x509::signed_accessors;
 
 mod fields;
 
@@ -76,32 +83,31 @@ impl Certificate {
     /// As [`Certificate::parse`]; also for text outside the certificates, for none, and for more
     /// than [`MAX_CHAIN`].
     pub fn parse_chain(pem: &[u8]) -> Result<Vec<Self>, CertificateError> {
-        let text = std::str::from_utf8(pem).map_err(|_| CertificateError::Pem)?;
-        let mut rest = text.trim_end_matches('\0').trim_end_matches(LINE_ENDS);
-        let mut certificates = Vec::new();
-        while !rest.is_empty() {
-            if certificates.len() == MAX_CHAIN {
-                return Err(CertificateError::ChainLength);
-            }
-            let end = rest.find(PEM_END).ok_or(CertificateError::Pem)?;
-            let (one, after) = rest
-                .split_at_checked(end.saturating_add(PEM_END.len()))
-                .ok_or(CertificateError::Pem)?;
-            if !one.starts_with("-----BEGIN") {
-                return Err(CertificateError::Pem);
-            }
-            certificates.push(Self::parse(one.as_bytes())?);
-            rest = after.trim_start_matches(LINE_ENDS);
-        }
-        if certificates.is_empty() {
+        Self::parse_chain_after(pem, &[], &[])
+    }
+
+    /// As [`Certificate::parse_chain`], after another chain was read: a certificate whose text it
+    /// has is taken from there.
+    pub(crate) fn parse_chain_after(
+        pem: &[u8],
+        other_pem: &[u8],
+        other: &[Self],
+    ) -> Result<Vec<Self>, CertificateError> {
+        let known = pem_blocks(other_pem).unwrap_or_default();
+        let parse = |block: &str| match known.iter().zip(other).find(|(text, _)| **text == block) {
+            Some((_, certificate)) => Ok(certificate.clone()),
+            None => Self::parse(block.as_bytes()),
+        };
+        let blocks = pem_blocks(pem)?;
+        if blocks.is_empty() {
             return Err(CertificateError::ChainLength);
         }
-        Ok(certificates)
+        blocks.into_iter().map(parse).collect()
     }
 
     fn from_der(der: Vec<u8>) -> Result<Self, CertificateError> {
         let signed = Signed::read(&der)?;
-        if !signed.is_ecdsa_sha256() {
+        if !is_ecdsa_sha256(&signed) {
             return Err(CertificateError::SignatureAlgorithm);
         }
         let mut reader = SliceReader::new(signed.part)?;
@@ -125,79 +131,23 @@ impl Certificate {
             pck: None,
             der: Vec::new(),
         };
-        let mut seen = Vec::new();
+        let mut extensions = Extensions::default();
         for extension in fields.extensions {
-            if seen.contains(&extension.id) {
-                return Err(CertificateError::DuplicateExtension);
-            }
-            seen.push(extension.id);
+            extensions.begin(extension.id)?;
             let understood = parsed.take_extension(extension.id, extension.value)?;
-            if extension.critical && !understood {
-                return Err(CertificateError::CriticalExtension);
-            }
+            Extensions::end(extension.critical, understood)?;
         }
         parsed.der = der;
         Ok(parsed)
     }
 
-    /// The certificate exactly as it came, DER.
-    #[must_use]
-    pub fn der(&self) -> &[u8] {
-        &self.der
-    }
-
-    /// The part that the issuer signed.
-    #[must_use]
-    pub fn signed_bytes(&self) -> &[u8] {
-        self.der.get(self.signed.clone()).unwrap_or_default()
-    }
-
-    /// The issuer's ECDSA signature, DER.
-    #[must_use]
-    pub fn signature(&self) -> &[u8] {
-        &self.signature
-    }
-
-    /// The issuer's name, DER.
-    #[must_use]
-    pub fn issuer(&self) -> &[u8] {
-        &self.issuer
-    }
-
-    /// The subject's name, DER.
-    #[must_use]
-    pub fn subject(&self) -> &[u8] {
-        &self.subject
-    }
-
-    /// The subject's common name, empty without one.
-    #[must_use]
-    pub fn common_name(&self) -> &str {
-        &self.common_name
-    }
+    signed_accessors!("certificate");
+    certificate_accessors!();
 
     /// The number that a revocation list names the certificate by.
     #[must_use]
     pub fn serial(&self) -> &Serial {
         &self.serial
-    }
-
-    /// Start of validity, seconds since 1970.
-    #[must_use]
-    pub fn not_before(&self) -> u64 {
-        self.not_before
-    }
-
-    /// End of validity, seconds since 1970.
-    #[must_use]
-    pub fn not_after(&self) -> u64 {
-        self.not_after
-    }
-
-    /// The subject's key as `SubjectPublicKeyInfo`, DER; its hash names a key.
-    #[must_use]
-    pub fn spki(&self) -> &[u8] {
-        &self.spki
     }
 
     /// The subject's key, a point on P-256 in uncompressed SEC 1 form.
@@ -316,22 +266,59 @@ pub enum CertificateError {
     CriticalExtension,
 }
 
+impl From<BadExtension> for CertificateError {
+    fn from(bad: BadExtension) -> Self {
+        match bad {
+            BadExtension::Duplicate => Self::DuplicateExtension,
+            BadExtension::Critical => Self::CriticalExtension,
+        }
+    }
+}
+
 impl From<x509_cert::der::Error> for CertificateError {
     fn from(source: x509_cert::der::Error) -> Self {
         Self::Malformed { source }
     }
 }
 
+/// The certificates of a chain, one after the other, still as text.
+fn pem_blocks(pem: &[u8]) -> Result<Vec<&str>, CertificateError> {
+    let text = std::str::from_utf8(pem).map_err(|_| CertificateError::Pem)?;
+    let mut rest = text.trim_end_matches('\0').trim_end_matches(LINE_ENDS);
+    let mut blocks = Vec::new();
+    while !rest.is_empty() {
+        if blocks.len() == MAX_CHAIN {
+            return Err(CertificateError::ChainLength);
+        }
+        let end = rest.find(PEM_END).ok_or(CertificateError::Pem)?;
+        let (one, after) = rest
+            .split_at_checked(end.saturating_add(PEM_END.len()))
+            .ok_or(CertificateError::Pem)?;
+        if !one.starts_with("-----BEGIN") {
+            return Err(CertificateError::Pem);
+        }
+        blocks.push(one);
+        rest = after.trim_start_matches(LINE_ENDS);
+    }
+    Ok(blocks)
+}
+
 /// The bytes between the lines that begin and end a certificate; nothing but line ends may stand
 /// around them.
 fn pem_body(pem: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(pem).ok()?.trim_end_matches(LINE_ENDS);
-    let body = text.strip_prefix(PEM_BEGIN)?.strip_suffix(PEM_END)?;
-    if !body.starts_with(LINE_ENDS) || !body.ends_with(LINE_ENDS) {
+    let end = pem.iter().rposition(|byte| !is_line_end(byte))?;
+    let body = pem.get(..=end)?;
+    let body = body.strip_prefix(PEM_BEGIN.as_bytes())?.strip_suffix(PEM_END.as_bytes())?;
+    if !body.first().is_some_and(is_line_end) || !body.last().is_some_and(is_line_end) {
         return None;
     }
-    let digits: String = body.split(LINE_ENDS).collect();
+    let mut digits = Vec::with_capacity(body.len());
+    body.split(is_line_end).for_each(|line| digits.extend_from_slice(line));
     STANDARD.decode(digits).ok()
+}
+
+fn is_line_end(byte: &u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
 }
 
 const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
@@ -339,8 +326,6 @@ const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const LINE_ENDS: [char; 2] = ['\n', '\r'];
 const PEM_END: &str = "-----END CERTIFICATE-----";
 
-const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
-const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const SGX: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1");
 
 #[cfg(test)]

@@ -18,7 +18,15 @@ use x509_cert::spki::AlgorithmIdentifierRef;
 use x509_cert::time::Time;
 
 use super::signed::ECDSA_SHA256;
-use super::signed::Signed;
+use super::signed::is_ecdsa_sha256;
+use crate::x509::BadExtension;
+use crate::x509::CRL_NUMBER;
+use crate::x509::Extensions;
+use crate::x509::Signed;
+use crate::x509::identifier;
+use crate::x509::limits_scope;
+use crate::x509::list_accessors;
+use crate::x509::signed_accessors;
 
 /// Largest list that is read, bytes.
 pub const MAX_CRL_BYTES: usize = 1 << 20;
@@ -67,7 +75,7 @@ impl Crl {
     /// # Errors
     ///
     /// [`CrlError`] when it is malformed, too large, not signed with ECDSA and SHA-256, does not
-    /// say when the next one comes, or has a critical extension.
+    /// say when the next one comes, is of some certificates only, or has a critical extension.
     pub fn parse(bytes: &[u8]) -> Result<Self, CrlError> {
         if bytes.len() > MAX_CRL_BYTES {
             return Err(CrlError::TooLarge);
@@ -84,7 +92,7 @@ impl Crl {
 
     fn from_der(der: Vec<u8>) -> Result<Self, CrlError> {
         let signed = Signed::read(&der)?;
-        if !signed.is_ecdsa_sha256() {
+        if !is_ecdsa_sha256(&signed) {
             return Err(CrlError::SignatureAlgorithm);
         }
         let mut reader = SliceReader::new(signed.part)?;
@@ -103,41 +111,8 @@ impl Crl {
         })
     }
 
-    /// The list exactly as it came, DER.
-    #[must_use]
-    pub fn der(&self) -> &[u8] {
-        &self.der
-    }
-
-    /// The part that the issuer signed.
-    #[must_use]
-    pub fn signed_bytes(&self) -> &[u8] {
-        self.der.get(self.signed.clone()).unwrap_or_default()
-    }
-
-    /// The issuer's ECDSA signature, DER.
-    #[must_use]
-    pub fn signature(&self) -> &[u8] {
-        &self.signature
-    }
-
-    /// The issuer's name, DER.
-    #[must_use]
-    pub fn issuer(&self) -> &[u8] {
-        &self.issuer
-    }
-
-    /// When the list was made, seconds since 1970.
-    #[must_use]
-    pub fn this_update(&self) -> u64 {
-        self.this_update
-    }
-
-    /// When the next one is due, seconds since 1970.
-    #[must_use]
-    pub fn next_update(&self) -> u64 {
-        self.next_update
-    }
+    signed_accessors!("list");
+    list_accessors!();
 
     /// The list's number, which only grows.
     #[must_use]
@@ -187,12 +162,24 @@ pub enum CrlError {
     /// A serial number that is longer than 20 bytes.
     #[error("a revocation list has a serial number that is too long")]
     Serial,
+    /// It has a scope (an issuing distribution point) or names changes alone.
+    #[error("a revocation list is of some of its issuer's certificates only")]
+    Scope,
     /// An extension is there twice.
     #[error("a revocation list has an extension twice")]
     DuplicateExtension,
-    /// A critical extension, for example of a list that names only changes.
+    /// A critical extension.
     #[error("a revocation list has a critical extension that is not understood")]
     CriticalExtension,
+}
+
+impl From<BadExtension> for CrlError {
+    fn from(bad: BadExtension) -> Self {
+        match bad {
+            BadExtension::Duplicate => Self::DuplicateExtension,
+            BadExtension::Critical => Self::CriticalExtension,
+        }
+    }
 }
 
 impl From<x509_cert::der::Error> for CrlError {
@@ -238,19 +225,16 @@ impl<'a> List<'a> {
         if next_tag(reader)? == Some(EXTENSIONS) {
             let outer: AnyRef<'a> = reader.decode()?;
             let mut inner = SliceReader::new(outer.value())?;
-            let mut seen = Vec::new();
+            let mut seen = Extensions::default();
             inner.sequence(|extensions| {
                 while !extensions.is_finished() {
                     let (id, value) = extensions.sequence(harmless_extension)?;
-                    if seen.contains(&id) {
-                        return Err(CrlError::DuplicateExtension);
-                    }
-                    seen.push(id);
+                    seen.begin(id)?;
                     if id == CRL_NUMBER {
                         number = small(UintRef::from_der(value)?.as_bytes());
                     }
                 }
-                Ok(())
+                Ok::<_, CrlError>(())
             })?;
             inner.finish()?;
         }
@@ -266,13 +250,17 @@ fn next_tag(reader: &SliceReader<'_>) -> Result<Option<Tag>, CrlError> {
 fn revoked_serial(entry: &mut SliceReader<'_>) -> Result<Serial, CrlError> {
     let number: UintRef<'_> = entry.decode()?;
     let _: Time = entry.decode()?;
-    if !entry.is_finished() {
-        entry.sequence(|extensions| {
+    // A reason alone, which nearly every entry has, need not be taken apart.
+    let extensions = entry.read_slice(entry.remaining_len())?;
+    if !extensions.is_empty() && !matches!(extensions.strip_prefix(REASON_ALONE), Some([_])) {
+        let mut reader = SliceReader::new(extensions)?;
+        reader.sequence(|extensions| {
             while !extensions.is_finished() {
                 extensions.sequence(harmless_extension)?;
             }
             Ok::<_, CrlError>(())
         })?;
+        reader.finish()?;
     }
     Serial::new(number.as_bytes()).ok_or(CrlError::Serial)
 }
@@ -281,10 +269,12 @@ fn revoked_serial(entry: &mut SliceReader<'_>) -> Result<Serial, CrlError> {
 fn harmless_extension<'a>(
     extension: &mut SliceReader<'a>,
 ) -> Result<(ObjectIdentifier, &'a [u8]), CrlError> {
-    let id = extension.decode()?;
-    if next_tag(extension)? == Some(Tag::Boolean) && extension.decode()? {
-        return Err(CrlError::CriticalExtension);
+    let id = identifier(extension)?;
+    if limits_scope(id) {
+        return Err(CrlError::Scope);
     }
+    let critical = next_tag(extension)? == Some(Tag::Boolean) && extension.decode()?;
+    Extensions::end(critical, false)?;
     Ok((id, extension.decode::<&OctetStringRef>()?.as_bytes()))
 }
 
@@ -295,10 +285,12 @@ fn small(number: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes))
 }
 
+/// Extensions of an entry up to the one byte that tells the reason (RFC 5280, section 5.3.1).
+const REASON_ALONE: &[u8] =
+    &[0x30, 0x0C, 0x30, 0x0A, 0x06, 0x03, 0x55, 0x1D, 0x15, 0x04, 0x03, 0x0A, 0x01];
 const PEM_LABEL: &str = "X509 CRL";
 const VERSION_2: u8 = 1;
 const EXTENSIONS: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
-const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
 
 #[cfg(test)]
 mod tests;

@@ -1,50 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What certificates and revocation lists have in common: a signed part, an algorithm, a signature.
+//! The one signature algorithm of Intel's PKI.
 
-use std::ops::Range;
-
-use x509_cert::der::Reader;
-use x509_cert::der::SliceReader;
-use x509_cert::der::asn1::BitStringRef;
 use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::spki::AlgorithmIdentifierRef;
 
-/// A signed structure, taken apart but not read.
-pub(super) struct Signed<'a> {
-    /// The part that is signed, header included.
-    pub(super) part: &'a [u8],
-    /// Where that part lies.
-    pub(super) range: Range<usize>,
-    /// The algorithm beside the signature.
-    pub(super) algorithm: AlgorithmIdentifierRef<'a>,
-    /// The signature: for ECDSA a DER sequence of r and s.
-    pub(super) signature: &'a [u8],
-}
+use crate::x509::Signed;
 
-impl<'a> Signed<'a> {
-    /// Takes `SEQUENCE { part, algorithm, signature }` apart; nothing may follow it.
-    pub(super) fn read(der: &'a [u8]) -> Result<Self, x509_cert::der::Error> {
-        let mut reader = SliceReader::new(der)?;
-        let signed = reader.sequence(|inner| {
-            let start = usize::try_from(inner.offset())?;
-            let part = inner.tlv_bytes()?;
-            let algorithm = inner.decode()?;
-            let signature = inner.decode::<BitStringRef<'a>>()?;
-            Ok::<_, x509_cert::der::Error>(Self {
-                part,
-                range: start..start.saturating_add(part.len()),
-                algorithm,
-                signature: signature.as_bytes().unwrap_or_default(),
-            })
-        })?;
-        reader.finish()?;
-        Ok(signed)
-    }
-
-    /// Whether the signature is ECDSA with SHA-256, the only one in Intel's PKI.
-    pub(super) fn is_ecdsa_sha256(&self) -> bool {
-        self.algorithm.oid == ECDSA_SHA256 && self.algorithm.parameters.is_none()
-    }
+/// Whether the signature is ECDSA with SHA-256.
+pub(super) fn is_ecdsa_sha256(signed: &Signed<'_>) -> bool {
+    signed.algorithm.oid == ECDSA_SHA256 && signed.algorithm.parameters.is_none()
 }
 
 pub(super) const ECDSA_SHA256: ObjectIdentifier =

@@ -96,7 +96,7 @@ pub enum WireError {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct WireEvidence {
     #[serde(default)]
     cc_eventlog: Option<String>,

@@ -44,7 +44,7 @@ struct Snp {
     /// Product line and model.
     #[arg(long, value_enum, default_value_t = ProductName::Genoa)]
     product: ProductName,
-    /// Version of the report.
+    /// Version of the report; Turin has none before 3.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(2..=5))]
     report_version: u8,
     /// Kind of the signing key.

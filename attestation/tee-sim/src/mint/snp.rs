@@ -106,11 +106,18 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`MintError`].
+    /// [`MintError`]; [`MintError::NoSuchReport`] for Turin with version 2.
     pub fn mint(&self, keys: &Keys, faults: &[SnpFault]) -> Result<Minted, MintError> {
         let mut options = self.clone();
         for fault in faults {
             fault.change_options(&mut options);
+        }
+        if options.product == Product::Turin && options.version == ReportVersion::V2 {
+            return Err(MintError::NoSuchReport {
+                product: options.product.line(),
+                version: options.version.number(),
+                why: "it does not say which order its TCB levels have; 3 is the first that does",
+            });
         }
         let mut plan = Plan::new(&options, keys);
         for fault in faults {

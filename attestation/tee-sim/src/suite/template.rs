@@ -27,7 +27,7 @@ pub enum TemplateError {
     #[error("a quotation mark of the command is not closed")]
     Quote,
     /// A placeholder is not known, or its brace has no partner.
-    #[error("the command has the unknown placeholder {name:?}; known are {KNOWN:?}")]
+    #[error("the command has the unknown placeholder {{{name}}}; known are {}", known())]
     Placeholder {
         /// Its name.
         name: String,
@@ -73,6 +73,11 @@ const KNOWN: [(&str, Place); 18] = [
     ("dir", Place::Folder),
     ("tee", Place::Tee),
 ];
+
+/// The placeholders there are, for a person.
+fn known() -> String {
+    KNOWN.map(|(name, _)| format!("{{{name}}}")).join(" ")
+}
 
 impl Template {
     /// Reads a command: words apart by spaces, `'…'` and `"…"` as in a shell, nothing else of a
@@ -272,6 +277,8 @@ mod tests {
         for bad in ["{vcec}", "{report", "report}", "{}"] {
             assert!(matches!(pieces(bad), Err(TemplateError::Placeholder { .. })), "{bad}");
         }
+        let message = pieces("{vcec}").unwrap_err().to_string();
+        assert!(message.contains("{vcec}; known are {report} {vcek} "), "{message}");
     }
 
     #[test]

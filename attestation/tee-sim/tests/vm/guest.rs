@@ -6,8 +6,8 @@ use std::process::{Child, Command};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use casemate_attester::CertificateTable;
 use casemate_boot_formats::sev_hashes::KernelHashes;
+use casemate_evidence::snp::{TableEntry, parse_table};
 use casemate_guest_image::{BuildInputs, Kind, build, inputs::DebianInputs};
 use casemate_vmm::{Acceleration, InitdataDigest, MemoryMib, Tee, VcpuCount, Vm, VmConfig, VmName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -163,7 +163,7 @@ impl Drop for Psp {
 /// What a guest answered.
 pub(crate) struct Evidence {
     pub(crate) report: Vec<u8>,
-    pub(crate) table: CertificateTable,
+    pub(crate) table: Vec<TableEntry>,
 }
 
 /// The test agent's port.
@@ -185,7 +185,7 @@ impl Agent {
         let mut content = vec![0; usize::try_from(len).unwrap()];
         self.0.read_exact(&mut content).await.unwrap();
         assert_eq!(status, 0, "{}", String::from_utf8_lossy(&content));
-        let table = CertificateTable::parse(&content[1184..]).unwrap();
+        let table = parse_table(&content[1184..]).unwrap();
         content.truncate(1184);
         Evidence { report: content, table }
     }

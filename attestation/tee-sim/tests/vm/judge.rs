@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use casemate_evidence::snp::CertificateKind;
+
 use super::guest::{Evidence, workspace};
 
 pub(crate) struct Judge {
@@ -58,12 +60,13 @@ impl Judge {
     /// Chain, report signature, and that chip id and TCB of report and VCEK agree.
     pub(crate) fn signatures(&self, folder: &Path, evidence: &Evidence) {
         std::fs::write(folder.join("report.bin"), &evidence.report).unwrap();
-        for (name, der) in [
-            ("ark", evidence.table.ark()),
-            ("ask", evidence.table.ask()),
-            ("vcek", evidence.table.vcek()),
+        for (name, kind) in [
+            ("ark", CertificateKind::Ark),
+            ("ask", CertificateKind::Ask),
+            ("vcek", CertificateKind::Vcek),
         ] {
-            std::fs::write(folder.join(name).with_extension("der"), der.unwrap()).unwrap();
+            let entry = evidence.table.iter().find(|entry| entry.kind == kind).unwrap();
+            std::fs::write(folder.join(name).with_extension("der"), &entry.data).unwrap();
         }
         let good = self.run(folder);
         assert!(good.is_ok(), "{}", good.unwrap_err());

@@ -47,6 +47,12 @@ pub(super) const PCR: Rule = Rule {
     text: "the register has an accepted value",
     affects: Dimension::Executables,
 };
+pub(super) const SYSTEM: Rule = Rule {
+    claim: "tpm.system",
+    code: Code::Measurement,
+    text: "registers 4, and 9 or 11, which hold the customer's system, have references other than zero",
+    affects: Dimension::Executables,
+};
 pub(super) const INIT_DATA: Rule = Rule {
     claim: "tpm.init-data",
     code: Code::HostData,

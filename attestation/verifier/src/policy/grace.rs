@@ -23,7 +23,7 @@ impl Moment {
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "expected a time with a zone, such as 2026-01-31T00:00:00Z")]
         enum Form {
             Text(String),
             Toml(toml::value::Datetime),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What makes a policy one that lets in guests of other people.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::Bound;
@@ -65,6 +66,16 @@ pub fn lint(policy: &Policy) -> Vec<Finding> {
             findings.push(Finding::Where { table: "tdx" });
         }
     }
+    if let Some(tpm) = &policy.az_vtpm {
+        let requirements = tpm.requirements();
+        let (table, rule) = ("az-vtpm", "pcr");
+        if requirements.pcrs.values().any(BTreeSet::is_empty) {
+            findings.push(Finding::EmptySet { table, rule });
+        }
+        if !requirements.binds_system() {
+            findings.push(Finding::Measurement { table, rule: SYSTEM });
+        }
+    }
     if let Some(source) = &policy.reference_values {
         let keys = source.keys.len();
         if source.threshold == 0
@@ -76,6 +87,9 @@ pub fn lint(policy: &Policy) -> Vec<Finding> {
     }
     findings
 }
+
+/// What of a TPM's registers says what the customer's system is.
+const SYSTEM: &str = "values other than zero of pcr.4 and one of pcr.9 and pcr.11";
 
 fn measurement(
     findings: &mut Vec<Finding>,

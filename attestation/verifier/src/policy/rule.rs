@@ -57,7 +57,7 @@ impl<'de, T: FromStr> Deserialize<'de> for AtLeast<T> {
 impl<'de, T: Ord + Deserialize<'de>> Deserialize<'de> for OneOf<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "expected a value of this rule's form, or a list of them")]
         enum Form<T> {
             One(T),
             Many(Vec<T>),
@@ -73,7 +73,10 @@ impl<'de, T: Ord + Deserialize<'de>> Deserialize<'de> for OneOf<T> {
 impl<'de, T: Ord + Deserialize<'de>> Deserialize<'de> for Values<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(
+            untagged,
+            expecting = "expected 96 hexadecimal digits, a list of such, or { reference = \"NAME\" }"
+        )]
         enum Form<T> {
             Reference(Table<Named>),
             One(T),
@@ -100,7 +103,10 @@ impl<'de, const N: usize> Deserialize<'de> for Bound<N> {
             Initdata,
         }
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(
+            untagged,
+            expecting = "expected \"initdata\", hexadecimal digits of the field's size, or a list of such"
+        )]
         enum Form<const N: usize> {
             Literal(Literal),
             Listed(OneOf<Bytes<N>>),

@@ -35,7 +35,7 @@ use crate::TcbRequirements;
 
 /// Demands on SNP guests. What is not demanded is as in the default of [`Requirements`].
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub struct SnpPolicy {
     /// Where guests may run. It has no default.
     #[serde(rename = "where")]
@@ -97,7 +97,7 @@ pub struct ProductName(pub Product);
 
 /// Demands on the policy that the guest was launched with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case", default)]
 pub struct GuestRules {
     pub forbid_smt: bool,
     pub require_single_socket: bool,
@@ -110,7 +110,7 @@ pub struct GuestRules {
 
 /// Demands on the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case", default)]
 pub struct PlatformRules {
     pub require_alias_check: Option<bool>,
     pub require_ciphertext_hiding: bool,
@@ -125,7 +125,7 @@ pub struct PlatformRules {
 
 /// Demands on the identity block.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case", default)]
 pub struct IdBlockRules {
     pub family_id: Option<OneOf<Bytes<16>>>,
     pub image_id: Option<OneOf<Bytes<16>>>,
@@ -135,7 +135,7 @@ pub struct IdBlockRules {
 
 /// Firmware floors of one product line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub struct TcbRules {
     /// For the reported and the committed TCB.
     pub floor: Option<Floor>,
@@ -147,7 +147,7 @@ pub struct TcbRules {
 
 /// Floors that hold until a time, and those of [`TcbRules`] from then on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub struct Grace {
     /// The first second at which they hold no more.
     pub until: Moment,
@@ -159,7 +159,7 @@ pub struct Grace {
 
 /// A floor for each part of a TCB; a part that is absent may have any version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub struct Floor {
     pub fmc: Option<AtLeast<u8>>,
     pub bootloader: Option<AtLeast<u8>>,
@@ -343,13 +343,16 @@ fn bytes<const N: usize>(set: &BTreeSet<Bytes<N>>) -> BTreeSet<[u8; N]> {
 impl<'de> Deserialize<'de> for SnpWhere {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(
+            untagged,
+            expecting = "expected \"any-genuine-chip\" or { chips = [...], providers = [...] } with hexadecimal ids"
+        )]
         enum Form {
             Any(AnyGenuineChip),
             Listed(Table<Listed>),
         }
         #[derive(Deserialize)]
-        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+        #[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
         struct Listed {
             chips: Option<BTreeSet<Bytes<64>>>,
             #[serde(default)]

@@ -27,7 +27,7 @@ use crate::tdx::Requirements;
 
 /// Demands on TDs. What is not demanded is as in the default of [`Requirements`].
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub struct TdxPolicy {
     /// Where TDs may run. It has no default.
     #[serde(rename = "where")]
@@ -95,7 +95,7 @@ pub struct StatusName(pub TcbStatus);
 
 /// Statuses that are accepted until a time.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, expecting = "a table", rename_all = "kebab-case")]
 pub struct StatusGrace {
     /// The first second at which they are accepted no more.
     pub until: Moment,
@@ -190,7 +190,10 @@ fn statuses(names: &OneOf<StatusName>) -> BTreeSet<TcbStatus> {
 impl<'de> Deserialize<'de> for TdxWhere {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(
+            untagged,
+            expecting = "expected \"any-genuine-chip\" or { platforms = [...] } with hexadecimal ids"
+        )]
         enum Form {
             Any(AnyGenuineChip),
             Listed(Table<Listed>),

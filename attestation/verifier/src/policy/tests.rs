@@ -237,7 +237,7 @@ fn a_policy_that_names_nobody_is_refused() {
         let found = Policy::parse(text);
         assert!(matches!(found, Err(PolicyError::Lint { finding: Finding::Empty })), "{text}");
     }
-    for finding in lint(&Policy { snp: None, tdx: None, reference_values: None }) {
+    for finding in lint(&Policy { snp: None, tdx: None, az_vtpm: None, reference_values: None }) {
         assert!(finding.to_string().len() > 20);
     }
 }
@@ -282,7 +282,7 @@ fn what_is_not_there_is_an_error_and_not_an_empty_set() {
     let policy = Policy::parse(BASE).unwrap();
     let missing = policy.snp(&evidence(false), &BTreeMap::new(), 0);
     assert!(matches!(missing, Err(PolicyError::NoReference { name }) if name == "r"));
-    let none = Policy { snp: None, tdx: None, reference_values: None };
+    let none = Policy { snp: None, tdx: None, az_vtpm: None, reference_values: None };
     let refused = none.snp(&evidence(false), &BTreeMap::new(), 0);
     assert!(matches!(refused, Err(PolicyError::NoTable { tee: "snp" })));
 }
@@ -441,4 +441,62 @@ fn policies_on_tds_are_as_strict() {
     let nowhere =
         format!("[tdx]\nwhere = {{ platforms = [] }}\nmr-config-id = \"initdata\"\n{mrtd}");
     assert_eq!(lacks(&nowhere), Finding::Where { table: "tdx" });
+}
+
+#[test]
+fn registers_of_a_tpm_are_read_and_hold_the_whole_system() {
+    let registers = |rules: &str| Policy::parse(&format!("{BASE}[az-vtpm.pcr]\n{rules}"));
+    let (one, two) = ("01".repeat(32), "02".repeat(32));
+    let good = registers(&format!("4 = \"{one}\"\n11 = [\"{one}\", \"{two}\"]\n")).unwrap();
+    let expected =
+        BTreeMap::from([(4, BTreeSet::from([[1; 32]])), (11, BTreeSet::from([[1; 32], [2; 32]]))]);
+    assert_eq!(good.az_vtpm().pcrs, expected);
+    assert!(Policy::parse(BASE).unwrap().az_vtpm().pcrs.is_empty());
+    assert!(registers(&format!("4 = \"{one}\"\n9 = \"{two}\"\n")).is_ok());
+    // Any program that 4 does not name can put any value into the others.
+    let incomplete = |found: Result<Policy, PolicyError>| {
+        matches!(
+            found,
+            Err(PolicyError::Lint { finding: Finding::Measurement { table: "az-vtpm", .. } })
+        )
+    };
+    let zero = "00".repeat(32);
+    for rules in [
+        String::new(),
+        format!("4 = \"{one}\"\n"),
+        format!("11 = \"{one}\"\n"),
+        // Nothing was measured into it.
+        format!("4 = \"{one}\"\n11 = \"{zero}\"\n"),
+        format!("4 = [\"{one}\", \"{zero}\"]\n11 = \"{one}\"\n"),
+    ] {
+        assert!(incomplete(registers(&rules)), "{rules}");
+    }
+    let empty = registers(&format!("4 = []\n11 = \"{one}\"\n"));
+    let finding = Finding::EmptySet { table: "az-vtpm", rule: "pcr" };
+    assert!(matches!(empty, Err(PolicyError::Lint { finding: f }) if f == finding));
+    for bad in ["24", "04", "x", "-1"] {
+        let found = registers(&format!("{bad} = \"{one}\"\n4 = \"{one}\"\n11 = \"{one}\"\n"));
+        assert!(matches!(found, Err(PolicyError::Toml { .. })), "{bad}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_short_line() {
+    let message = |rules: &str| Policy::parse(&with(rules)).unwrap_err().to_string();
+    for (rules, words) in [
+        ("requires-crl = true", "unknown field `requires-crl`"),
+        ("id-block = 3", "id-block"),
+        ("vmpl = \"0\"", "expected a value of this rule's form"),
+        ("abi = \">= 1\"", "is not of the form \">= N\""),
+    ] {
+        let message = message(rules);
+        let line = with(rules).lines().position(|line| line == rules).unwrap() + 1;
+        assert!(message.contains(&format!("in line {line}: ")), "{message}");
+        assert!(message.contains(words) || words == "id-block", "{message}");
+        assert!(message.len() < 220 && !message.contains('\n'), "{message}");
+    }
+    let measurement = Policy::parse(&BASE.replace("{ reference = \"r\" }", "\"ab\"")).unwrap_err();
+    assert!(measurement.to_string().contains("96 hexadecimal digits"), "{measurement}");
+    let place = Policy::parse(&BASE.replace("any-genuine-chip", "anywhere")).unwrap_err();
+    assert!(place.to_string().contains("any-genuine-chip"), "{place}");
 }

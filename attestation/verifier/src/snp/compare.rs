@@ -7,6 +7,7 @@ use std::fmt::Display;
 use crate::Rule;
 use crate::Source;
 use crate::verdict::Findings;
+use crate::verdict::one_of;
 
 /// A yes-or-no value, when it is demanded that it be `wanted`.
 pub(super) fn flag(findings: &mut Findings, rule: &Rule, value: bool, wanted: Option<bool>) {
@@ -31,7 +32,7 @@ pub(super) fn member<T: Ord>(
     match accepted {
         Some(accepted) => {
             let kept = accepted.contains(value);
-            let reference = set(accepted, &text);
+            let reference = one_of(accepted, &text);
             findings.check(rule, text(value), reference, Source::Report, kept);
         }
         None => findings.not_checked(rule, text(value), Source::Report),
@@ -65,18 +66,5 @@ pub(super) fn bits(findings: &mut Findings, rule: &Rule, value: Option<u64>, wan
             findings.check(rule, text, format!("all of {wanted:#x}"), Source::Report, kept);
         }
         None => findings.not_checked(rule, text, Source::Report),
-    }
-}
-
-/// Bytes, for [`member`].
-pub(super) fn hex_of<const N: usize>(bytes: &[u8; N]) -> String {
-    hex::encode(bytes)
-}
-
-/// A set in few words: its one member, or their number.
-fn set<T: Ord>(accepted: &BTreeSet<T>, text: impl Fn(&T) -> String) -> String {
-    match accepted.first() {
-        Some(one) if accepted.len() == 1 => text(one),
-        _ => format!("one of {}", accepted.len()),
     }
 }

@@ -8,7 +8,6 @@ use casemate_evidence::snp::Report;
 
 use super::compare::flag;
 use super::compare::floor;
-use super::compare::hex_of;
 use super::compare::member;
 use super::requirements::Expected;
 use super::requirements::IdBlockRequirements;
@@ -18,6 +17,7 @@ use crate::Measurement;
 use crate::Rule;
 use crate::Source;
 use crate::verdict::Findings;
+use crate::verdict::hex_of;
 
 /// D4: privilege level and policy.
 pub(super) fn check_policy(findings: &mut Findings, report: &Report, requirements: &Requirements) {

@@ -15,6 +15,8 @@ use super::rules;
 use super::signer::is_masked;
 use crate::Source;
 use crate::verdict::Findings;
+use crate::verdict::hex_of;
+use crate::verdict::one_of;
 
 /// D4: what the platform says of itself.
 pub(super) fn check_features(
@@ -59,7 +61,7 @@ pub(super) fn check_chip(findings: &mut Findings, report: &Report, requirements:
     let value = if masked { "hidden".to_owned() } else { hex::encode(chip) };
     match &requirements.chips {
         Some(chips) => {
-            let reference = format!("one of {}", chips.len());
+            let reference = one_of(chips, hex_of);
             let kept = !masked && chips.contains(chip);
             findings.check(&rules::CHIP, value.clone(), reference, Source::Report, kept);
         }
@@ -87,9 +89,13 @@ pub(super) fn check_tcb(findings: &mut Findings, report: &Report, requirements: 
     let (running, committed) = (report.current_tcb(), report.committed_tcb());
     let (firmware, committed_firmware) = (report.current_firmware(), report.committed_firmware());
     let value = format!("{running}, firmware {firmware}");
+    let reference = format!("{committed}, firmware {committed_firmware}");
+    // What is committed can never be gone below: such a report is no platform's.
+    let kept = running.is_at_least(&committed) && firmware >= committed_firmware;
+    let order = format!(">= {reference}");
+    findings.check(&rules::TCB_ORDER, value.clone(), order, Source::Report, kept);
     if wanted.forbid_provisional {
         let kept = committed.is_at_least(&running) && committed_firmware >= firmware;
-        let reference = format!("{committed}, firmware {committed_firmware}");
         findings.check(&rules::TCB_CURRENT, value, reference, Source::Report, kept);
     } else {
         findings.not_checked(&rules::TCB_CURRENT, value, Source::Report);

@@ -21,7 +21,7 @@ pub(super) struct Revocation(Vec<List>);
 enum List {
     /// Signed by the chain's root.
     Signed(Crl),
-    Malformed,
+    Unusable(String),
     Foreign,
 }
 
@@ -33,7 +33,7 @@ impl Revocation {
                 .map(|entry| match Crl::parse(&entry.data) {
                     Ok(crl) if is_crl_of(&crl, ark) => List::Signed(crl),
                     Ok(_) => List::Foreign,
-                    Err(_) => List::Malformed,
+                    Err(error) => List::Unusable(error.to_string()),
                 })
                 .collect(),
         )
@@ -62,7 +62,7 @@ impl List {
     fn judge(&self, chain: &Chain, now: u64) -> (String, bool) {
         let crl = match self {
             Self::Signed(crl) => crl,
-            Self::Malformed => return ("a malformed list".to_owned(), false),
+            Self::Unusable(why) => return (why.clone(), false),
             Self::Foreign => return ("a list that the root did not sign".to_owned(), false),
         };
         let authorities = [&chain.ark, &chain.intermediate];

@@ -54,6 +54,12 @@ pub(super) const REVOCATION: Rule = rule(
     Dimension::Hardware,
     "a current revocation list of the root names none of its certificates",
 );
+pub(super) const PRODUCT_NAME: Rule = rule(
+    "chain.product-name",
+    Code::Product,
+    Dimension::Hardware,
+    "the signer's certificate names a known product line",
+);
 pub(super) const PRODUCT: Rule = rule(
     "chain.product",
     Code::Product,
@@ -77,6 +83,12 @@ pub(super) const CHIP_KEY: Rule = rule(
     Code::KeyInfo,
     Dimension::Hardware,
     "the chip's key is not withheld from signing",
+);
+pub(super) const CERTIFIED_RESERVED: Rule = rule(
+    "chain.reserved-levels",
+    Code::Reserved,
+    Dimension::Hardware,
+    "every level of the signer's certificate without a meaning is zero",
 );
 pub(super) const CERTIFIED_TCB: Rule = rule(
     "chain.tcb",
@@ -261,6 +273,12 @@ pub(super) const TCB_LAUNCH: Rule = rule(
     Code::Tcb,
     Dimension::Hardware,
     "no part of the TCB at launch is below the floor",
+);
+pub(super) const TCB_ORDER: Rule = rule(
+    "tcb.order",
+    Code::Tcb,
+    Dimension::Hardware,
+    "the running firmware is not older than the committed one, which genuine firmware rules out",
 );
 pub(super) const TCB_CURRENT: Rule =
     rule("tcb.current", Code::Tcb, Dimension::Hardware, "the running firmware is committed");

@@ -79,11 +79,14 @@ fn check_product(
         RootKind::Amd(product) => named == Some(product),
         _ => true,
     };
-    if named.is_none() && !matches!(chain.root, RootKind::Amd(_)) {
-        findings.not_checked(&rules::PRODUCT, value, source);
-    } else {
+    let known = Product::ALL.map(Product::name).join(", ");
+    let name = certificate.unwrap_or("unnamed");
+    findings.check(&rules::PRODUCT_NAME, name, known, source, named.is_some());
+    if named.is_some() {
         let reference = chain.root.to_string();
         findings.check(&rules::PRODUCT, value, reference, source, root_agrees && cpu_agrees);
+    } else {
+        findings.not_checked(&rules::PRODUCT, value, source);
     }
     match chain.product() {
         Some(product) => {
@@ -110,6 +113,12 @@ fn check_key(findings: &mut Findings, chain: &Chain, report: &Report) {
         let value = if masked { "withheld" } else { "in use" };
         findings.check(&rules::CHIP_KEY, value, None, Source::Report, !masked);
     }
+    let reserved = chain.leaf.reserved_levels();
+    let places: Vec<String> =
+        reserved.iter().map(|(number, level)| format!("level {number} is {level}")).collect();
+    let value = if places.is_empty() { "none".to_owned() } else { places.join(", ") };
+    let source = Source::Certificate;
+    findings.check(&rules::CERTIFIED_RESERVED, value, None, source, reserved.is_empty());
     let (certified, reported) = (chain.leaf.tcb(), report.reported_tcb());
     findings.check(
         &rules::CERTIFIED_TCB,

@@ -10,6 +10,7 @@ use super::rules;
 use crate::Measurement;
 use crate::Rule;
 use crate::Source;
+use crate::verdict;
 use crate::verdict::Findings;
 
 /// Attributes and processor state. D6.
@@ -77,7 +78,7 @@ fn check_mr_config_id(
         return;
     };
     let wanted = expected.mr_config_id.as_ref().is_none_or(|digest| digest == value);
-    let reference = accepted.iter().map(hex::encode).collect::<Vec<_>>().join(", ");
+    let reference = verdict::one_of(accepted, verdict::hex_of);
     let kept = wanted && accepted.contains(value);
     findings.check(rule, hex::encode(value), reference, Source::Quote, kept);
 }
@@ -171,7 +172,7 @@ fn one_of(
         Some(accepted) => findings.check(
             rule,
             value.to_string(),
-            super::one_of(accepted),
+            verdict::one_of(accepted, Measurement::to_string),
             Source::Quote,
             accepted.contains(&value),
         ),

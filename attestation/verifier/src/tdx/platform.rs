@@ -18,6 +18,8 @@ use super::tcb;
 use crate::Measurement;
 use crate::Source;
 use crate::verdict::Findings;
+use crate::verdict::hex_of;
+use crate::verdict::one_of;
 
 /// The lines that need collateral.
 pub(super) fn check(
@@ -104,7 +106,7 @@ pub(super) fn check_module(
         Some(modules) => findings.check(
             &rules::MODULE_DIGEST,
             digest.to_string(),
-            super::one_of(modules),
+            one_of(modules, Measurement::to_string),
             Source::Quote,
             modules.contains(&digest),
         ),
@@ -126,7 +128,7 @@ pub(super) fn check_where(
         Some(platforms) => {
             let named = platforms.contains(&pck.ppid)
                 || pck.platform_instance_id.is_some_and(|id| platforms.contains(&id));
-            let list = platforms.iter().map(hex::encode).collect::<Vec<_>>().join(", ");
+            let list = one_of(platforms, hex_of);
             findings.check(&rules::PLATFORM, value, list, Source::Certificate, named);
         }
         None => findings.not_checked(&rules::PLATFORM, value, Source::Certificate),

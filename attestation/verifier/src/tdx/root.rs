@@ -40,6 +40,21 @@ impl Root {
         Self::read(RootKind::Intel, INTEL)
     }
 
+    /// Intel's root from its certificate, PEM or DER, which must be the published one.
+    ///
+    /// # Errors
+    ///
+    /// [`RootError`] when the certificate is malformed or has another key than Intel's.
+    pub fn intel_of(certificate: &[u8]) -> Result<Self, RootError> {
+        let given = Self::read(RootKind::Intel, certificate)?;
+        let published = Self::intel()?;
+        if given.certificate.key() == published.certificate.key() {
+            Ok(published)
+        } else {
+            Err(RootError::NotIntel)
+        }
+    }
+
     /// A simulated root from its certificate, PEM or DER.
     ///
     /// # Errors
@@ -126,6 +141,9 @@ pub enum RootError {
     /// The key is Intel's.
     #[error("the root is Intel's, which is built in")]
     IsIntel,
+    /// The key is not Intel's.
+    #[error("the root is not Intel's")]
+    NotIntel,
     /// The subject does not say that it is simulated.
     #[error("the subject of a simulated root says \"simulated\"; this one does not")]
     Subject,
@@ -155,6 +173,8 @@ mod tests {
             concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/tdx/go-tdx-guest/");
         let published = std::fs::read(format!("{path}trusted_root.pem")).unwrap();
         assert_eq!(Certificate::parse(&published).unwrap(), *root.certificate());
+        assert_eq!(Root::intel_of(&published).unwrap(), root);
+        assert!(matches!(Root::intel_of(b"-----BEGIN"), Err(RootError::Certificate { .. })));
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(crate) struct Names {
     /// bootloader, tee, snp, microcode
     pub(crate) tcb: [u8; 4],
     pub(crate) fmc: Option<u8>,
+    /// A level without a meaning, and its value.
+    pub(crate) reserved: Option<(&'static str, u8)>,
     pub(crate) provider: Option<&'static str>,
     /// Validity of the leaf, `YYMMDDhhmmssZ`.
     pub(crate) leaf_validity: (&'static str, &'static str),
@@ -56,6 +58,7 @@ impl Default for Names {
             chip: CHIP.to_vec(),
             tcb: [10, 0, 25, 84],
             fmc: None,
+            reserved: None,
             provider: None,
             leaf_validity: ("200101000000Z", "491231235959Z"),
             ask_is_ca: true,
@@ -121,6 +124,10 @@ impl Authority {
         if let Some(fmc) = names.fmc {
             let fmc = der::integer(fmc);
             extensions.push(der::extension("1.3.6.1.4.1.3704.1.3.9", false, &fmc));
+        }
+        if let Some((arc, level)) = names.reserved {
+            let id = format!("1.3.6.1.4.1.3704.1.3.{arc}");
+            extensions.push(der::extension(&id, false, &der::integer(level)));
         }
         match names.provider {
             Some(provider) => {

@@ -116,7 +116,7 @@ mod tests {
 
     impl Bench {
         fn start() -> Self {
-            let audit = Arc::new(Audit::new(None).unwrap());
+            let audit = Arc::new(Audit::unsealed());
             let broker = Arc::new(Broker::default());
             let attest: Arc<dyn Attest> = Arc::<Broker>::clone(&broker);
             let log = audit.growth();
@@ -192,7 +192,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_task_ends_with_its_log() {
-        let audit = Audit::new(None).unwrap();
+        let audit = Audit::unsealed();
         let attest: Arc<dyn Attest> = Arc::new(Broker::default());
         let task = tokio::spawn(keep_anchored(audit.growth(), attest));
         sleep(Duration::from_secs(1000)).await;

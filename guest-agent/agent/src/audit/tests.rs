@@ -20,7 +20,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let owner = OwnerKey::generate().unwrap();
-        let audit = Audit::new(Some(owner.public_key())).unwrap();
+        let audit = Audit::sealed(owner.public_key()).unwrap();
         Self { owner, audit }
     }
 

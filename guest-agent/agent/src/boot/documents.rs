@@ -8,14 +8,25 @@ use casemate_policy::GuestConfig;
 use casemate_policy::POLICY_ENTRY;
 use casemate_policy::Policy;
 
-/// Parses policy and configuration; the initdata has these two and nothing else.
+/// What the initdata holds.
+#[derive(Debug)]
+pub(crate) struct Documents {
+    pub(crate) policy: Policy,
+    pub(crate) config: GuestConfig,
+    /// The owner's extra rules, as they came.
+    pub(crate) rules: Option<String>,
+}
+
+/// Parses policy and configuration; beside these two the initdata may have the owner's rules, and
+/// nothing else.
 ///
 /// # Security
 ///
 /// Decision 2 of the architecture: without a policy nothing runs, and there is no default one.
-pub(crate) fn parse(initdata: &Initdata) -> Result<(Policy, GuestConfig), DocumentsError> {
+pub(crate) fn parse(initdata: &Initdata) -> Result<Documents, DocumentsError> {
     // D16: what this agent does not read, the owner must not believe to be in force.
-    let unknown = initdata.entries().find(|(name, _)| ![POLICY_ENTRY, CONFIG_ENTRY].contains(name));
+    let known = [POLICY_ENTRY, CONFIG_ENTRY, casemate_policy_rules::ENTRY];
+    let unknown = initdata.entries().find(|(name, _)| !known.contains(name));
     if let Some((name, _)) = unknown {
         return Err(DocumentsError::Unknown { name: name.to_owned() });
     }
@@ -24,7 +35,8 @@ pub(crate) fn parse(initdata: &Initdata) -> Result<(Policy, GuestConfig), Docume
         .map_err(|source| DocumentsError::Document { name: POLICY_ENTRY, source })?;
     let config = GuestConfig::parse(entry(CONFIG_ENTRY)?.as_bytes())
         .map_err(|source| DocumentsError::Document { name: CONFIG_ENTRY, source })?;
-    Ok((policy, config))
+    let rules = initdata.entry(casemate_policy_rules::ENTRY).map(str::to_owned);
+    Ok(Documents { policy, config, rules })
 }
 
 /// The initdata does not hold the documents.
@@ -79,10 +91,13 @@ MIIB
 
     #[test]
     fn both_documents_are_parsed() {
-        let (policy, config) =
-            parse(&initdata(&[("policy.toml", POLICY), ("casemate.toml", CONFIG)])).unwrap();
-        assert!(policy.containers.contains_key("web"));
-        assert_eq!(config.broker.url, "https://broker.example:8443");
+        let both = [("policy.toml", POLICY), ("casemate.toml", CONFIG)];
+        let documents = parse(&initdata(&both)).unwrap();
+        assert!(documents.policy.containers.contains_key("web"));
+        assert_eq!(documents.config.broker.url, "https://broker.example:8443");
+        assert_eq!(documents.rules, None);
+        let ruled = [both[0], both[1], ("policy.rego", "package casemate")];
+        assert_eq!(parse(&initdata(&ruled)).unwrap().rules.as_deref(), Some("package casemate"));
     }
 
     #[test]
@@ -101,5 +116,15 @@ MIIB
         let http = CONFIG.replace("https:", "http:");
         let broken = refuse(&[("policy.toml", POLICY), ("casemate.toml", &http)]);
         assert!(matches!(broken, DocumentsError::Document { name: "casemate.toml", .. }));
+    }
+
+    #[cfg(not(feature = "rego"))]
+    #[test]
+    fn rules_that_this_agent_cannot_evaluate_have_a_code_of_their_own() {
+        // D16: never passed over.
+        let policy = Policy::parse(POLICY.as_bytes()).unwrap();
+        let refused =
+            casemate_policy_rules::monitor(policy, Some("package casemate")).err().unwrap();
+        assert_eq!(refused.code().parse(), Ok(casemate_agent_api::Code::InitdataRego));
     }
 }

@@ -13,6 +13,7 @@ use casemate_policy::GuestConfig;
 use casemate_policy::Policy;
 
 use super::documents;
+use super::documents::Documents;
 use super::documents::DocumentsError;
 
 /// What the guest was launched with, checked.
@@ -24,6 +25,8 @@ pub(crate) struct Launch {
     pub(crate) initdata: String,
     pub(crate) policy: Policy,
     pub(crate) config: GuestConfig,
+    /// The owner's extra rules, as they came.
+    pub(crate) rules: Option<String>,
 }
 
 /// Gets a report and compares.
@@ -38,15 +41,12 @@ pub(crate) fn check(source: SourceKind, initdata: &Initdata) -> Result<Launch, S
     let report = Source::open(source)
         .and_then(|open| open.own_report(&ReportData([0; ReportData::LEN])))
         .map_err(|source| SelfCheckError::Device { source })?;
-    let (policy, config) = judge(initdata, &report)?;
-    Ok(Launch { source, initdata: initdata.as_str().to_owned(), policy, config })
+    let Documents { policy, config, rules } = judge(initdata, &report)?;
+    Ok(Launch { source, initdata: initdata.as_str().to_owned(), policy, config, rules })
 }
 
 /// The documents of initdata that the report vouches for.
-pub(super) fn judge(
-    initdata: &Initdata,
-    report: &OwnReport,
-) -> Result<(Policy, GuestConfig), SelfCheckError> {
+pub(super) fn judge(initdata: &Initdata, report: &OwnReport) -> Result<Documents, SelfCheckError> {
     compare(initdata, report)?;
     documents::parse(initdata).map_err(|source| SelfCheckError::Documents { source })
 }

@@ -69,7 +69,8 @@ pub(super) fn follow(
             Err(finding) => findings.push(finding),
         }
     }
-    let head = link.map(|link| Head { sequence: link.next, hash: link.hash });
+    let head =
+        link.zip(lines.id).map(|(link, boot)| Head { boot, sequence: link.next, hash: link.hash });
     Chain { entries, head, is_anchored }
 }
 
@@ -110,6 +111,9 @@ fn open(opener: &hpke::Context, frame: &RecordFrame) -> Result<Record, Finding> 
 /// Compares a head that was attested with the frame that it names.
 fn compare(lines: &Lines, found: u64, head: &Head) -> Result<(), Finding> {
     let attested = head.sequence;
+    if lines.id != Some(head.boot) {
+        return Err(Finding::OtherLog { attested });
+    }
     if attested > found {
         return Err(Finding::CutTail { attested, found });
     }

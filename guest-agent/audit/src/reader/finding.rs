@@ -19,7 +19,7 @@ pub enum Finding {
         line: usize,
     },
     /// A line is no frame of a log.
-    #[error("line {line} is no record of an audit log: {source}")]
+    #[error("line {line} is no record of an audit log")]
     Malformed {
         /// The line, from 1.
         line: usize,

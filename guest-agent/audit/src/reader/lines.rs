@@ -12,6 +12,8 @@ use crate::frame::RecordFrame;
 /// The frames of one boot.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
+    /// The boot's id, known from its frame or from the first record.
+    pub(super) id: Option<BootId>,
     pub(super) boot: Option<BootFrame>,
     pub(super) records: BTreeMap<u64, RecordFrame>,
 }
@@ -35,7 +37,7 @@ pub(super) fn read(file: &[u8], findings: &mut Vec<Finding>) -> Lines {
         .find(|(_, frame)| matches!(frame, Frame::Boot(_)))
         .or_else(|| frames.first())
         .map(|(_, frame)| frame.boot());
-    let mut lines = Lines::default();
+    let mut lines = Lines { id: boot, ..Lines::default() };
     if let Some(boot) = boot {
         let mut last = None;
         for (line, frame) in frames {

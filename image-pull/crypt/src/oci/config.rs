@@ -35,6 +35,9 @@ pub struct ImageConfig {
     pub stop_signal: Option<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// The build step of each layer, lowest first, as the builder wrote it down; empty if the
+    /// configuration does not tell one for each layer. Nobody checks these texts.
+    pub steps: Vec<String>,
 }
 
 impl ImageConfig {
@@ -56,6 +59,14 @@ impl ImageConfig {
             return Err(ConfigError::Layers { count: wire.rootfs.diff_ids.len() });
         }
         let process = wire.config.unwrap_or_default();
+        let history = wire.history.unwrap_or_default().into_iter();
+        let mut steps: Vec<String> = history
+            .filter(|entry| !entry.empty_layer.unwrap_or_default())
+            .map(|entry| entry.created_by.unwrap_or_default())
+            .collect();
+        if steps.len() != wire.rootfs.diff_ids.len() {
+            steps.clear();
+        }
         Ok(Self {
             architecture: wire.architecture,
             os: wire.os,
@@ -69,6 +80,7 @@ impl ImageConfig {
             exposed_ports: process.exposed_ports.unwrap_or_default().into_keys().collect(),
             stop_signal: process.stop_signal.filter(|s| !s.is_empty()),
             labels: process.labels.unwrap_or_default(),
+            steps,
         })
     }
 }
@@ -110,6 +122,13 @@ struct Wire {
     os: String,
     config: Option<WireProcess>,
     rootfs: WireRootfs,
+    history: Option<Vec<WireStep>>,
+}
+
+#[derive(Deserialize)]
+struct WireStep {
+    created_by: Option<String>,
+    empty_layer: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -158,6 +177,22 @@ mod tests {
         assert_eq!(config.stop_signal.as_deref(), Some("SIGINT"));
         assert_eq!(config.labels["k"], "v");
         assert_eq!(config.diff_ids, [DIFF.parse().unwrap()]);
+    }
+
+    #[test]
+    fn steps_are_told_for_every_layer_or_not_at_all() {
+        let steps = |history: &str| {
+            let text = format!(
+                r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{DIFF}"]}},
+                "history":{history}}}"#
+            );
+            ImageConfig::parse(text.as_bytes()).unwrap().steps
+        };
+        let empty = r#"{"created_by":"ENV A=b","empty_layer":true}"#;
+        assert_eq!(steps(&format!(r#"[{{"created_by":"COPY a /b"}},{empty}]"#)), ["COPY a /b"]);
+        assert_eq!(steps("[{}]"), [""]);
+        assert!(steps("[]").is_empty() && steps("null").is_empty());
+        assert!(steps(r#"[{"created_by":"a"},{"created_by":"b"}]"#).is_empty());
     }
 
     #[test]

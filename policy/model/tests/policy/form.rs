@@ -122,6 +122,34 @@ fn refuses_what_it_does_not_know() {
     }
 }
 
+/// Fields have names, wherever serde would count them off.
+#[test]
+fn a_list_is_no_table() {
+    for (from, to, path) in [
+        ("{ uid = 7, gid = 7 }", "[7, 7, []]", "containers.proxy.user"),
+        ("{ name = \"PATH\", value = \"/bin\" }", "[\"PATH\", \"/bin\"]", "containers.web.env[0]"),
+        ("{ limit = 500 }", "[500]", "containers.web.resources.cpu_millis"),
+        (
+            "{ ip = \"10.1.2.3\", names = [\"db\", \"db.example\"] }",
+            "[\"10.1.2.3\", [\"db\"]]",
+            "sandbox.hosts[0]",
+        ),
+        (
+            "[volumes.plain]\nkind = \"empty-dir\"",
+            "[volumes]\nplain = [\"empty-dir\"]",
+            "volumes.plain",
+        ),
+    ] {
+        assert!(FULL.contains(from), "{from} does not occur");
+        match Policy::parse(FULL.replacen(from, to, 1).as_bytes()) {
+            Err(DocumentError::Field { path: found, problem }) => {
+                assert_eq!((found.as_str(), problem), (path, Problem::NotTable));
+            }
+            other => panic!("{to}: {other:?}"),
+        }
+    }
+}
+
 #[test]
 fn every_field_without_a_default_must_be_there() {
     for field in [

@@ -10,5 +10,6 @@
 
 mod form;
 mod full;
+mod page;
 mod rules;
 mod schema;

@@ -19,6 +19,13 @@ fn schema_and_types_agree_on_every_change_of_structure() {
     for pointer in pointers(&full) {
         for changed in changed(&full, &pointer) {
             let by_type = serde_json::from_value::<Policy>(changed.clone());
+            let is_list =
+                is_table(&full, &pointer) && changed.pointer(&pointer).is_some_and(Value::is_array);
+            if is_list {
+                // serde would take the list for the fields in their order: see shape.rs.
+                assert!(!schema.accepts(&changed) && by_text(&changed).is_err(), "{pointer}");
+                continue;
+            }
             let by_schema = schema.accepts(&changed);
             // Ranges and relations are beyond the types, and some are in the schema.
             match by_type {
@@ -59,6 +66,16 @@ fn full() -> Value {
     full
 }
 
+fn is_table(document: &Value, pointer: &str) -> bool {
+    document.pointer(pointer).unwrap().is_object()
+}
+
+/// Reads the document as TOML.
+fn by_text(document: &Value) -> Result<Policy, String> {
+    let text = toml::to_string(document).map_err(|error| error.to_string())?;
+    Policy::parse(text.as_bytes()).map_err(|error| error.to_string())
+}
+
 /// Every place of a document, as JSON pointers.
 fn pointers(value: &Value) -> Vec<String> {
     let mut found = vec![String::new()];
@@ -80,7 +97,7 @@ fn escaped(key: &str) -> String {
 /// The document with another value at a place, without the place, and with one more beside it.
 fn changed(full: &Value, pointer: &str) -> Vec<Value> {
     let mut documents = Vec::new();
-    let is_table = full.pointer(pointer).unwrap().is_object();
+    let is_table = is_table(full, pointer);
     for other in [
         json!(null),
         json!(true),
@@ -93,10 +110,6 @@ fn changed(full: &Value, pointer: &str) -> Vec<Value> {
         json!([[]]),
         json!({"~": 1}),
     ] {
-        // serde takes a list of values in place of a table; there the schema is the stricter one.
-        if is_table && other.is_array() {
-            continue;
-        }
         let mut document = full.clone();
         *document.pointer_mut(pointer).unwrap() = other;
         documents.push(document);

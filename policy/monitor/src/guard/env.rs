@@ -130,8 +130,8 @@ impl<'a> Variables<'a> {
         let mut holes: Vec<(usize, &Variable<'_>)> = holes.collect();
         // Stable: the variables of one hole stay sorted by name.
         holes.sort_by_key(|(index, _)| *index);
-        let exact = container.env.iter().map(|v| format!("{}={}", v.name, v.value));
-        exact.chain(holes.iter().map(|(_, v)| format!("{}={}", v.name, v.value))).collect()
+        let exact = container.env.iter().map(|v| joined(&v.name, &v.value));
+        exact.chain(holes.iter().map(|(_, v)| joined(v.name, v.value))).collect()
     }
 
     fn has(&self, name: &str) -> bool {
@@ -141,4 +141,9 @@ impl<'a> Variables<'a> {
     fn fill(&self, hole: usize) -> bool {
         self.0.iter().any(|v| matches!(v.place, Place::Hole(index) if index == hole))
     }
+}
+
+/// `NAME=value`, in one allocation.
+pub(crate) fn joined(name: &str, value: &str) -> String {
+    [name, "=", value].concat()
 }

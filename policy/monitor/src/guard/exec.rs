@@ -6,6 +6,7 @@ use casemate_policy::EnvVar;
 use casemate_policy::Exec;
 use casemate_policy::Visibility;
 
+use super::env::joined;
 use super::same_path;
 use crate::Denial;
 use crate::ExecRequest;
@@ -135,7 +136,7 @@ pub(crate) fn grant(
         (term.is_some() && name == "TERM") || own.iter().any(|v| v.name == name)
     };
     let kept = instance.env.iter().filter(|entry| !replaced(entry)).cloned();
-    let added = own.iter().map(|v| format!("{}={}", v.name, v.value));
+    let added = own.iter().map(|v| joined(&v.name, &v.value));
     let logs = container.logs == Visibility::HostVisible;
     Grant {
         container: instance.name.clone(),

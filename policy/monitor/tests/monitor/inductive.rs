@@ -448,9 +448,9 @@ impl World {
 
     /// What holds at any moment.
     fn check(&self) {
-        for name in 0..NAMES.len() {
-            let alive = self.lives.values().filter(|life| life.name == name && !life.ended);
-            assert!(alive.count() <= 1, "two of {}: {:?}", NAMES[name], self.lives);
+        for (index, name) in NAMES.iter().enumerate() {
+            let alive = self.lives.values().filter(|life| life.name == index && !life.ended);
+            assert!(alive.count() <= 1, "two of {name}: {:?}", self.lives);
         }
         for id in 0..8 {
             let known = self.lives.get(&id).map(|life| NAMES[life.name]);

@@ -3,6 +3,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a test fails by a panic"
@@ -10,6 +11,7 @@
 
 mod create;
 mod inductive;
+mod leaves;
 mod lifecycle;
 mod network;
 mod pod;

@@ -174,6 +174,30 @@ fn a_command_has_the_user_and_variables_of_the_list() {
     denied(&mut monitor, Rule::Env, "env[2]", |m| m.exec(&request));
 }
 
+// A20: a shell in an init container can make it skip its work and end well all the same
+#[test]
+fn a_container_with_the_hosts_stdin_in_it_never_counts_as_completed() {
+    for (stdin, counts) in [(false, true), (true, false)] {
+        let mut policy = fresh().policy().clone();
+        let shell = policy.containers["web"].exec[1].clone();
+        policy.containers.get_mut("init").unwrap().exec.push(shell);
+        let mut monitor = casemate_policy_monitor::Monitor::new(policy).unwrap();
+        run(&mut monitor, &create("init", "init-1"));
+        let mut request = exec("e1", "/bin/cat");
+        request.container_id = "init-1".into();
+        request.env.clear();
+        request.stdin = stdin;
+        let before = monitor.clone();
+        let (_, pending) = monitor.exec(&request).unwrap();
+        monitor.rollback(pending);
+        assert_eq!(monitor, before);
+        let (_, pending) = monitor.exec(&request).unwrap();
+        monitor.commit(pending);
+        monitor.exited(&ProcessRef::init("init-1"), 0);
+        assert_eq!(monitor.create(&create("proxy", "proxy-1")).is_ok(), counts);
+    }
+}
+
 // A16: stdin is closed by whoever holds it
 #[test]
 fn stdin_is_closed_by_its_holder() {

@@ -4,8 +4,10 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use casemate_evidence::az_vtpm::PCRS;
 use casemate_evidence::snp::Product;
 use casemate_verifier::Measurement;
+use casemate_verifier::MeasurementError;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
@@ -68,6 +70,10 @@ pub(crate) struct VerifyEvidenceArgs {
     /// shorter values are padded with zeros, as guests do
     #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
     pub(crate) report_data: Option<Hexadecimal>,
+    /// What a register of the vTPM must be, SHA-256 bank; may be given several times for one of
+    /// several. 4, with 9 or 11, say what the customer's system is
+    #[arg(long, value_name = "INDEX=HEX")]
+    pub(crate) pcr: Vec<Pcr>,
     #[command(flatten)]
     pub(crate) snp: SnpOptions,
     #[command(flatten)]
@@ -102,7 +108,7 @@ pub(crate) struct TdxOptions {
     #[arg(long, value_name = "HEX")]
     pub(crate) mr_config_id: Option<Padded<48>>,
     /// MRTD; may be given several times for one of several
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "HEX", value_parser = measurement)]
     pub(crate) mrtd: Vec<Measurement>,
 }
 
@@ -115,11 +121,12 @@ pub(crate) struct SnpOptions {
     /// AMD's list of revoked certificates
     #[arg(long, value_name = "FILE")]
     pub(crate) crl: Vec<PathBuf>,
-    /// What HOST_DATA must be: the digest of the initdata
+    /// What HOST_DATA must be: the digest of the initdata; behind a vTPM, what its register 8 was
+    /// extended with
     #[arg(long, value_name = "HEX")]
     pub(crate) host_data: Option<Padded<32>>,
     /// The launch digest; may be given several times for one of several
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "HEX", value_parser = measurement)]
     pub(crate) measurement: Vec<Measurement>,
     /// Accept a product line that is refused unless it is named: milan
     #[arg(long, value_name = "NAME", value_parser = product)]
@@ -147,6 +154,10 @@ pub(crate) struct JudgeArgs {
     /// Write a page that an auditor can read
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+fn measurement(text: &str) -> Result<Measurement, MeasurementError> {
+    text.strip_prefix("0x").unwrap_or(text).parse()
 }
 
 /// Bytes of any number.
@@ -187,6 +198,27 @@ impl<const N: usize> FromStr for Padded<N> {
     }
 }
 
+/// A register of a TPM and one value of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pcr {
+    pub(crate) index: usize,
+    pub(crate) value: [u8; 32],
+}
+
+impl FromStr for Pcr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (index, digits) = text.split_once('=').ok_or("expected INDEX=HEX")?;
+        let index = index.parse().ok().filter(|index| *index < PCRS);
+        let index = index.ok_or_else(|| format!("expected a register, 0 to {}", PCRS - 1))?;
+        let mut value = [0; 32];
+        hex::decode_to_slice(digits.strip_prefix("0x").unwrap_or(digits), &mut value)
+            .map_err(|_| "expected 64 hexadecimal digits behind the equals sign")?;
+        Ok(Self { index, value })
+    }
+}
+
 /// A time, seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moment(pub(crate) u64);
@@ -222,6 +254,25 @@ mod tests {
         assert_eq!("0A0b0C".parse(), Ok(Padded([0x0A, 0x0B, 0x0C])));
         for bad in ["", "0x", "0a0b0c0d", "0", "zz", " 0a"] {
             assert!(bad.parse::<Padded<3>>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn measurements_come_with_and_without_a_prefix() {
+        let digits = "ab".repeat(48);
+        assert_eq!(measurement(&digits), Ok(Measurement([0xAB; 48])));
+        assert_eq!(measurement(&format!("0x{digits}")), Ok(Measurement([0xAB; 48])));
+        assert!(measurement(&format!("0x0x{digits}")).is_err() && measurement("").is_err());
+    }
+
+    #[test]
+    fn registers_have_an_index_and_32_bytes() {
+        let digits = "ab".repeat(32);
+        for text in [format!("11={digits}"), format!("11=0x{digits}")] {
+            assert_eq!(text.parse(), Ok(Pcr { index: 11, value: [0xAB; 32] }));
+        }
+        for bad in ["11", "24={}", "-1={}", "x={}", "={}", "11=ab", "11={}ab", "11= {}"] {
+            assert!(bad.replace("{}", &digits).parse::<Pcr>().is_err(), "{bad}");
         }
     }
 

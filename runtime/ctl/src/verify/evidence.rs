@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `casemate verify evidence`: the JSON that guests of the ecosystem send.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+
+use casemate_verifier::az_vtpm;
+
 use super::input;
 use super::input::Input;
 use super::judgement::Judgement;
@@ -8,6 +14,7 @@ use super::snp;
 use super::tdx;
 use crate::args::EvidenceKind;
 use crate::args::Hexadecimal;
+use crate::args::Pcr;
 use crate::args::VerifyEvidenceArgs;
 use crate::failure::Failure;
 
@@ -22,8 +29,14 @@ pub(crate) fn run(args: &VerifyEvidenceArgs) -> Result<Judgement, Failure> {
     match args.tee {
         EvidenceKind::Snp => snp::evidence(file, report_data, &args.snp, judge),
         EvidenceKind::Tdx => tdx::evidence(file, report_data, &args.tdx, judge),
-        EvidenceKind::AzSnpVtpm => snp::azure(file, nonce, &args.snp, judge),
-        EvidenceKind::AzTdxVtpm => tdx::azure(file, nonce, host_data, &args.tdx, judge),
+        EvidenceKind::AzSnpVtpm => {
+            let vtpm = Vtpm { nonce, init_data: host_data, pcrs: &args.pcr };
+            snp::azure(file, &vtpm, &args.snp, judge)
+        }
+        EvidenceKind::AzTdxVtpm => {
+            let vtpm = Vtpm { nonce, init_data: host_data, pcrs: &args.pcr };
+            tdx::azure(file, &vtpm, &args.tdx, judge)
+        }
     }
 }
 
@@ -44,9 +57,15 @@ fn refuse_options_of_another_tee(args: &VerifyEvidenceArgs) -> Result<(), Failur
         ("--mr-config-id", tdx.mr_config_id.is_some()),
         ("--mrtd", !tdx.mrtd.is_empty()),
     ];
-    let wrong: &[(&str, bool)] = match args.tee {
-        EvidenceKind::Snp | EvidenceKind::AzSnpVtpm => &of_tdx,
-        EvidenceKind::Tdx | EvidenceKind::AzTdxVtpm => &of_snp,
+    // What is measured behind a vTPM is the paravisor; its customer's initdata is in a register.
+    let of_bare_tdx =
+        [("--event-log", tdx.event_log.is_some()), ("--mr-config-id", tdx.mr_config_id.is_some())];
+    let of_vtpm = [("--pcr", !args.pcr.is_empty())];
+    let wrong = match args.tee {
+        EvidenceKind::Snp => [&of_tdx[..], &of_vtpm].concat(),
+        EvidenceKind::Tdx => [&of_snp[..], &of_vtpm].concat(),
+        EvidenceKind::AzSnpVtpm => of_tdx.to_vec(),
+        EvidenceKind::AzTdxVtpm => [&of_snp[..], &of_bare_tdx].concat(),
     };
     match wrong.iter().find(|(_, given)| *given) {
         Some((name, _)) => Err(Failure::new(
@@ -55,6 +74,40 @@ fn refuse_options_of_another_tee(args: &VerifyEvidenceArgs) -> Result<(), Failur
             input::NEXT,
         )),
         None => Ok(()),
+    }
+}
+
+/// What is to be compared with the quote of a vTPM.
+pub(crate) struct Vtpm<'a> {
+    nonce: Option<Vec<u8>>,
+    init_data: Option<[u8; 32]>,
+    pcrs: &'a [Pcr],
+}
+
+impl Vtpm<'_> {
+    /// What this one quote must bind.
+    pub(crate) fn expected(&self) -> az_vtpm::Expected {
+        az_vtpm::Expected { nonce: self.nonce.clone(), init_data: self.init_data }
+    }
+
+    /// Whether the digest of the initdata was given.
+    pub(crate) fn has_init_data(&self) -> bool {
+        self.init_data.is_some()
+    }
+
+    /// What the options say holds beside the policy: a register's value must be in both.
+    pub(crate) fn narrow(&self, mut demanded: az_vtpm::Requirements) -> az_vtpm::Requirements {
+        let mut given: BTreeMap<usize, BTreeSet<[u8; 32]>> = BTreeMap::new();
+        for Pcr { index, value } in self.pcrs {
+            given.entry(*index).or_default().insert(*value);
+        }
+        for (index, values) in given {
+            match demanded.pcrs.entry(index) {
+                Entry::Occupied(mut both) => both.get_mut().retain(|value| values.contains(value)),
+                Entry::Vacant(alone) => drop(alone.insert(values)),
+            }
+        }
+        demanded
     }
 }
 

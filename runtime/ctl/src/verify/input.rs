@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files as people have them: binary, hexadecimal, DER or PEM.
 
+mod thim;
+
 use std::path::Path;
 
 use pem_rfc7468::LineEnding;
@@ -8,6 +10,7 @@ use ring::digest;
 
 use crate::failure::Failure;
 use crate::file;
+use crate::file::FileId;
 
 /// A file that a verdict was made from.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub(crate) struct Input {
     pub(crate) path: String,
     /// SHA-256 of the file, hexadecimal.
     pub(crate) sha256: String,
+    /// Which file it is, `None` for standard input.
+    pub(crate) id: Option<FileId>,
     bytes: Vec<u8>,
 }
 
@@ -26,7 +31,8 @@ impl Input {
     pub(crate) fn read(role: &'static str, path: &Path, max: u64) -> Result<Self, Failure> {
         let bytes = file::read(path, max)?;
         let sha256 = hex::encode(digest::digest(&digest::SHA256, &bytes));
-        Ok(Self { role, path: path.display().to_string(), sha256, bytes })
+        let id = file::id(path);
+        Ok(Self { role, path: path.display().to_string(), sha256, id, bytes })
     }
 
     /// The content, with hexadecimal digits undone.
@@ -44,9 +50,11 @@ impl Input {
         std::str::from_utf8(&self.bytes).map_err(|_| self.unusable("it is not UTF-8"))
     }
 
-    /// Every element of a PEM bundle with one of these labels, or of DER, in hexadecimal or not.
+    /// Every element of a PEM bundle with one of these labels, or of DER, in hexadecimal or not; or
+    /// the certificates of Azure's answer about its host, JSON, in base64 or not.
     pub(crate) fn elements(&self, labels: &[&str]) -> Result<Vec<Vec<u8>>, Failure> {
         let content = self.content();
+        let content = thim::pem(&content).unwrap_or(content);
         let elements = if find(&content, PEM_BEGIN).is_some() {
             split_pem(&content, labels)
         } else {
@@ -62,7 +70,8 @@ impl Input {
 
     /// A failure of this file.
     pub(crate) fn unusable(&self, why: impl std::fmt::Display) -> Failure {
-        Failure::new("input", format_args!("{} {}: {why}", self.role, self.path), NEXT)
+        let next = if self.role == POLICY { NEXT_POLICY } else { NEXT };
+        Failure::new("input", format_args!("{} {}: {why}", self.role, self.path), next)
     }
 }
 
@@ -134,6 +143,11 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
 pub(crate) const NEXT: &str =
     "give the file that is meant; binary, hexadecimal, DER and PEM are read";
 
+/// The role of a policy's file, and what to do about one that cannot be used.
+pub(crate) const POLICY: &str = "--policy";
+const NEXT_POLICY: &str =
+    "correct the policy, or give what it asks for; docs/how-to/verify-evidence.md has its rules";
+
 const PEM_BEGIN: &[u8] = b"-----BEGIN ";
 const PEM_END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
@@ -147,7 +161,8 @@ mod tests {
     use super::*;
 
     fn input(bytes: &[u8]) -> Input {
-        Input { role: "--x", path: "x".into(), sha256: String::new(), bytes: bytes.to_vec() }
+        let (role, path, sha256) = ("--x", "x".into(), String::new());
+        Input { role, path, sha256, id: None, bytes: bytes.to_vec() }
     }
 
     fn elements(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {

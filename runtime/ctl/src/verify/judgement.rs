@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A verdict with all that belongs to its record.
 
+use casemate_verifier::Code;
 use casemate_verifier::Line;
+use casemate_verifier::Outcome;
 use casemate_verifier::Status;
 use casemate_verifier::Verdict;
 use time::OffsetDateTime;
@@ -24,7 +26,8 @@ pub(crate) struct Judgement {
 }
 
 impl Judgement {
-    /// The root without its product line: `amd`, `intel` or `simulated:…`.
+    /// Whose root it is, without the product line: `amd`, `intel` or `simulated:…`. The product line
+    /// stands in the line `chain.root`.
     pub(crate) fn root(&self) -> Option<&str> {
         let root = self.verdict.root()?;
         Some(if root.starts_with("amd:") { "amd" } else { root })
@@ -48,22 +51,23 @@ impl Judgement {
 
     /// What of both comparisons is missing.
     fn missing(&self) -> Vec<&'static str> {
-        use casemate_verifier::Code;
-        use casemate_verifier::Outcome;
-        let unchecked = |code: Code| {
-            self.verdict
-                .lines()
-                .iter()
-                .any(|line| line.code == code && line.outcome == Outcome::NotChecked)
+        let is_unchecked = |wanted: &dyn Fn(&Line) -> bool| {
+            let mut lines = self.verdict.lines().iter();
+            lines.any(|line| line.outcome == Outcome::NotChecked && wanted(line))
         };
-        [
-            (Code::Measurement, "what should run (the launch measurement)"),
+        let run = [
+            (MEASUREMENT, "what should run (the launch measurement)"),
+            (SYSTEM, "what the customer's system should be (--pcr 4=HEX, and 9 or 11)"),
+        ]
+        .into_iter()
+        .filter_map(|(claim, what)| is_unchecked(&|line| line.claim == claim).then_some(what));
+        let bound = [
             (Code::ReportData, "for whom the evidence should be (the report data)"),
             (Code::Nonce, "for whom the evidence should be (the nonce)"),
         ]
         .into_iter()
-        .filter_map(|(code, what)| unchecked(code).then_some(what))
-        .collect()
+        .filter_map(|(code, what)| is_unchecked(&|line| line.code == code).then_some(what));
+        run.chain(bound).collect()
     }
 
     /// The time, RFC 3339.
@@ -75,6 +79,10 @@ impl Judgement {
             .unwrap_or_else(|| format!("{} s after 1970", self.at))
     }
 }
+
+/// The claims whose comparison says what runs: the hardware's, and that of a vTPM.
+const MEASUREMENT: &str = "guest.measurement";
+const SYSTEM: &str = "tpm.system";
 
 /// A broken rule as a sentence.
 pub(crate) fn detail(line: &Line) -> String {

@@ -20,7 +20,7 @@ pub(crate) fn page(judgement: &Judgement) -> String {
     reasons(&mut html, judgement);
     html.raw("<h2>From the root to each claim</h2>\n<ol class=\"chain\">\n");
     html.raw("<li id=\"root\"><strong>Root</strong> <code>");
-    html.text(verdict.root().unwrap_or("none: the chain ends in no configured root"));
+    html.text(judgement.root().unwrap_or("none: the chain ends in no configured root"));
     html.raw("</code>");
     if let Some(key) = &judgement.root_key {
         html.raw(" whose public key has the SHA-256 <code>").text(key).raw("</code>");

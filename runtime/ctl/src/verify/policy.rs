@@ -10,6 +10,7 @@ use casemate_verifier::ReferenceSource;
 use casemate_verifier::ReferenceValues;
 use casemate_verifier::Signers;
 
+use super::input;
 use super::input::Input;
 use crate::failure::Failure;
 use crate::failure::chain;
@@ -23,7 +24,7 @@ pub(crate) struct Loaded {
 
 /// Reads a policy. The files of its reference values lie in its folder; they must be good at `now`.
 pub(crate) fn load(path: &Path, now: u64, inputs: &mut Vec<Input>) -> Result<Loaded, Failure> {
-    let file = Input::read("--policy", path, MAX_POLICY_FILE)?;
+    let file = Input::read(input::POLICY, path, MAX_POLICY_FILE)?;
     let policy = Policy::parse(file.text()?).map_err(|error| file.unusable(chain(&error)))?;
     let references = match &policy.reference_values {
         None => ReferenceValues::new(),

@@ -21,6 +21,7 @@ use casemate_verifier::az_vtpm;
 use casemate_verifier::verify;
 
 use super::MAX_CERTIFICATES_FILE;
+use super::evidence::Vtpm;
 use super::input::Input;
 use super::judgement::Judgement;
 use super::now;
@@ -65,7 +66,7 @@ pub(crate) fn evidence(
 /// Judges the evidence of an SNP guest on Azure.
 pub(crate) fn azure(
     file: Input,
-    nonce: Option<Vec<u8>>,
+    vtpm: &Vtpm<'_>,
     options: &SnpOptions,
     args: &JudgeArgs,
 ) -> Result<Judgement, Failure> {
@@ -77,10 +78,10 @@ pub(crate) fn azure(
     };
     let prepared = prepare(hardware, vec![file], options, args)?;
     evidence.certificates = prepared.evidence.certificates;
-    let expected = az_vtpm::Expected { nonce, init_data: options.host_data.map(|data| data.0) };
-    let registers = az_vtpm::Requirements::default();
+    let registers = vtpm.narrow(prepared.registers);
     let (roots, platform, at) = (prepared.roots, prepared.requirements, prepared.at);
-    let verdict = az_vtpm::verify_snp(&evidence, &roots, &expected, &registers, &platform, at);
+    let verdict =
+        az_vtpm::verify_snp(&evidence, &roots, &vtpm.expected(), &registers, &platform, at);
     let root_key = roots::amd_key(&roots, verdict.root());
     Ok(Judgement {
         kind: "SNP guest behind a vTPM",
@@ -98,7 +99,7 @@ fn judge(
     options: &SnpOptions,
     args: &JudgeArgs,
 ) -> Result<Judgement, Failure> {
-    let Prepared { evidence, inputs, roots, requirements, at } =
+    let Prepared { evidence, inputs, roots, requirements, at, .. } =
         prepare(evidence, inputs, options, args)?;
     let expected = Expected { report_data, host_data: options.host_data.map(|data| data.0) };
     let verdict = verify(&evidence, &roots, &expected, &requirements, at);
@@ -112,6 +113,7 @@ struct Prepared {
     inputs: Vec<Input>,
     roots: Vec<Root>,
     requirements: Requirements,
+    registers: az_vtpm::Requirements,
     at: u64,
 }
 
@@ -138,17 +140,15 @@ fn prepare(
     let roots = roots::amd_and(&added)?;
     inputs.extend(added);
     let at = now(args);
-    let mut requirements = match &args.policy {
-        Some(path) => {
-            let loaded = policy::load(path, at, &mut inputs)?;
-            let demanded = demanded(&loaded, &evidence, options, at)?;
-            inputs.push(loaded.file);
-            demanded
-        }
-        None => Requirements::default(),
-    };
+    let (mut requirements, mut registers) = Default::default();
+    if let Some(path) = &args.policy {
+        let loaded = policy::load(path, at, &mut inputs)?;
+        requirements = demanded(&loaded, &evidence, options, at)?;
+        registers = loaded.policy.az_vtpm();
+        inputs.push(loaded.file);
+    }
     narrow(&mut requirements, options);
-    Ok(Prepared { evidence, inputs, roots, requirements, at })
+    Ok(Prepared { evidence, inputs, roots, requirements, registers, at })
 }
 
 /// What the policy demands.
@@ -205,11 +205,23 @@ fn entries(file: &Input, signer: SigningKey) -> Result<Vec<TableEntry>, Failure>
     // A table begins with a GUID, a certificate with a SEQUENCE or dashes.
     let is_certificate =
         content.starts_with(&[0x30]) || content.trim_ascii_start().starts_with(b"-");
-    if !is_certificate && let Ok(table) = parse_table(&content) {
-        return Ok(table);
+    if !is_certificate {
+        match parse_table(&content) {
+            Ok(table) => return Ok(table),
+            // Who gave a table wants to hear what is wrong with it.
+            Err(error) if begins_as_table(&content) => return Err(file.unusable(chain(&error))),
+            Err(_) => {}
+        }
     }
     let ders = file.elements(&["CERTIFICATE"])?;
     Ok(ders.into_iter().map(|data| TableEntry { kind: kind(&data, signer), data }).collect())
+}
+
+/// Whether the first bytes are the GUID of a kind of certificate.
+fn begins_as_table(content: &[u8]) -> bool {
+    content
+        .first_chunk::<16>()
+        .is_some_and(|guid| !matches!(CertificateKind::from_guid(*guid), CertificateKind::Other(_)))
 }
 
 /// What cannot be read is left to the verifier to refuse, as the signer's certificate.

@@ -17,6 +17,7 @@ use casemate_verifier::tdx::Root;
 use casemate_verifier::tdx::verify;
 
 use super::MAX_CERTIFICATES_FILE;
+use super::evidence::Vtpm;
 use super::input::Input;
 use super::judgement::Judgement;
 use super::now;
@@ -52,23 +53,21 @@ pub(crate) fn evidence(
 /// Judges the evidence of a TD on Azure.
 pub(crate) fn azure(
     file: Input,
-    nonce: Option<Vec<u8>>,
-    init_data: Option<[u8; 32]>,
+    vtpm: &Vtpm<'_>,
     options: &TdxOptions,
     args: &JudgeArgs,
 ) -> Result<Judgement, Failure> {
     let evidence =
         AzTdxEvidence::from_json(file.text()?).map_err(|error| file.unusable(chain(&error)))?;
-    let Prepared { inputs, roots, collateral, requirements, at, .. } =
-        prepare(vec![file], options, args)?;
-    let expected = az_vtpm::Expected { nonce, init_data };
-    let registers = az_vtpm::Requirements::default();
+    let initdata = Initdata { is_given: vtpm.has_init_data(), option: "--host-data" };
+    let Prepared { inputs, roots, collateral, requirements, registers, at, .. } =
+        prepare(vec![file], options, &initdata, args)?;
     let verdict = az_vtpm::verify_tdx(
         &evidence,
         &roots,
         collateral.as_ref(),
-        &expected,
-        &registers,
+        &vtpm.expected(),
+        &vtpm.narrow(registers),
         &requirements,
         at,
     );
@@ -83,8 +82,19 @@ fn judge(
     options: &TdxOptions,
     args: &JudgeArgs,
 ) -> Result<Judgement, Failure> {
-    let Prepared { inputs, roots, collateral, event_log, requirements, at } =
-        prepare(inputs, options, args)?;
+    if let (Some(path), Some(_)) = (&options.event_log, &evidence.event_log) {
+        return Err(Failure::new(
+            "usage",
+            format_args!(
+                "--event-log {} stands beside evidence that has an event log of its own",
+                path.display()
+            ),
+            "leave --event-log out, or judge the quote alone: casemate verify tdx --quote FILE",
+        ));
+    }
+    let initdata = Initdata { is_given: options.mr_config_id.is_some(), option: "--mr-config-id" };
+    let Prepared { inputs, roots, collateral, event_log, requirements, at, .. } =
+        prepare(inputs, options, &initdata, args)?;
     let log = event_log.as_ref().or(evidence.event_log.as_ref());
     let expected = Expected { report_data, mr_config_id: options.mr_config_id.map(|id| id.0) };
     let verdict = verify(&evidence, &roots, collateral.as_ref(), log, &expected, &requirements, at);
@@ -99,12 +109,20 @@ struct Prepared {
     collateral: Option<Collateral>,
     event_log: Option<EventLog>,
     requirements: Requirements,
+    registers: az_vtpm::Requirements,
     at: u64,
+}
+
+/// The digest of the initdata, where a policy wants it.
+struct Initdata {
+    is_given: bool,
+    option: &'static str,
 }
 
 fn prepare(
     mut inputs: Vec<Input>,
     options: &TdxOptions,
+    initdata: &Initdata,
     args: &JudgeArgs,
 ) -> Result<Prepared, Failure> {
     let mut collateral = None;
@@ -124,24 +142,23 @@ fn prepare(
     let roots = roots::intel_and(&added)?;
     inputs.extend(added);
     let at = now(args);
-    let mut requirements = match &args.policy {
-        Some(path) => {
-            let loaded = policy::load(path, at, &mut inputs)?;
-            let initdata = loaded.policy.tdx.as_ref().is_some_and(TdxPolicy::needs_initdata);
-            if initdata && options.mr_config_id.is_none() {
-                return Err(loaded.file.unusable(
-                    "it compares MRCONFIGID with the digest of the initdata: give --mr-config-id HEX",
-                ));
-            }
-            let found = loaded.policy.tdx(&loaded.references);
-            let found = found.map_err(|error| loaded.file.unusable(chain(&error)))?;
-            inputs.push(loaded.file);
-            found
+    let (mut requirements, mut registers) = Default::default();
+    if let Some(path) = &args.policy {
+        let loaded = policy::load(path, at, &mut inputs)?;
+        let wanted = loaded.policy.tdx.as_ref().is_some_and(TdxPolicy::needs_initdata);
+        if wanted && !initdata.is_given {
+            return Err(loaded.file.unusable(format_args!(
+                "it compares MRCONFIGID with the digest of the initdata: give {} HEX",
+                initdata.option
+            )));
         }
-        None => Requirements::default(),
-    };
+        let found = loaded.policy.tdx(&loaded.references);
+        requirements = found.map_err(|error| loaded.file.unusable(chain(&error)))?;
+        registers = loaded.policy.az_vtpm();
+        inputs.push(loaded.file);
+    }
     narrow(&mut requirements, options);
-    Ok(Prepared { inputs, roots, collateral, event_log, requirements, at })
+    Ok(Prepared { inputs, roots, collateral, event_log, requirements, registers, at })
 }
 
 /// What the options say holds beside the policy: MRTD must be in both.

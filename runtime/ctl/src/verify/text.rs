@@ -46,7 +46,11 @@ pub(crate) fn json(judgement: &Judgement) -> String {
 pub(crate) fn explain(judgement: &Judgement) -> String {
     let mut text = String::new();
     for line in judgement.verdict.lines() {
-        let reference = line.reference.as_deref().unwrap_or("-");
+        let reference = match line.reference.as_deref() {
+            Some("") => "nothing is accepted",
+            Some(reference) => reference,
+            None => "-",
+        };
         let value = if line.value.is_empty() { "-" } else { &line.value };
         // Writing to a string does not fail.
         let _ = writeln!(
@@ -79,7 +83,7 @@ pub(crate) fn short(judgement: &Judgement) -> String {
         row("WARNING", &warning);
     }
     row("verdict", status);
-    row("root", verdict.root().unwrap_or("none"));
+    row("root", judgement.root().unwrap_or("none"));
     row("at", &judgement.time());
     for line in verdict.reasons() {
         row("reason", &format!("{}: {}: {}", line.code, line.claim, detail(line)));

@@ -14,6 +14,7 @@ use super::Boot;
 use super::Pod;
 use super::Running;
 use super::launch::chain;
+use crate::audit;
 use crate::guest::Guest;
 use crate::status::Phase;
 
@@ -61,6 +62,8 @@ async fn bring_up(
         exit = running.vm.wait() => Err(last_words(&guest, Code::VmBoot, exit).await),
     };
     running.status.mark_guest(&first?.timeline);
+    // From here on until the connection ends: also what a guest is asked that is never attested.
+    tokio::spawn(audit::carry(guest.clone(), running.audit.clone()));
     let steps = async {
         guest.set_network(network).await?;
         guest.await_ready(deadlines.attest).await

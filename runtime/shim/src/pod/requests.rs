@@ -28,6 +28,7 @@ use super::Running;
 use super::advance;
 use super::launch;
 use super::usage;
+use crate::audit::AuditFile;
 use crate::cgroup::CpuLimits;
 use crate::config::Config;
 use crate::error::ShimError;
@@ -116,6 +117,7 @@ impl Pod {
             courier: OnceLock::new(),
             status: launched.status,
             dir: launched.dir,
+            audit: AuditFile::new(&launched.config.audit_dir, &self.id),
             network_namespace: launched.network_namespace,
             hierarchies: launched.hierarchies,
             cgroups: launched.cgroups,

@@ -325,6 +325,25 @@ impl Agent for Guest {
         Ok(proto::StatsReply { memory_usage: 4096, cpu_usage_usec: 7, ..Default::default() })
     }
 
+    async fn read_audit(
+        &self,
+        _: &TtrpcContext,
+        request: proto::ReadAuditRequest,
+    ) -> Reply<proto::ReadAuditReply> {
+        // Two records, and then nothing more.
+        let records = [b"first".to_vec(), b"second".to_vec()];
+        let from = usize::try_from(request.from_sequence).unwrap();
+        if from >= records.len() {
+            std::future::pending::<()>().await;
+        }
+        Ok(proto::ReadAuditReply {
+            boot: b"boot".to_vec(),
+            first_sequence: request.from_sequence,
+            records: records[from..].to_vec(),
+            ..Default::default()
+        })
+    }
+
     async fn next_event(
         &self,
         _: &TtrpcContext,
@@ -553,9 +572,10 @@ impl Shim {
         }
         std::fs::write(image.join("cmdline.txt"), "casemate.tee=snp acpi=off").unwrap();
         let config = format!(
-            "tee = 'snp'\nguest_image = '{}'\nstate_dir = '{}'\n[deadlines]\n{}",
+            "tee = 'snp'\nguest_image = '{}'\nstate_dir = '{}'\naudit_dir = '{}'\n[deadlines]\n{}",
             image.display(),
             folder.path().join("state").display(),
+            folder.path().join("audit").display(),
             setup.deadlines
         );
         std::fs::write(folder.path().join("config.toml"), config).unwrap();
@@ -644,6 +664,10 @@ impl Shim {
 
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.folder.path().join("state").join(POD)
+    }
+
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.folder.path().join("audit").join(format!("{POD}.log"))
     }
 
     pub(crate) fn status(&self) -> serde_json::Value {

@@ -6,6 +6,7 @@ use casemate_policy::GuestConfig;
 use casemate_policy_generate::GenerateError;
 use casemate_policy_generate::Image;
 use casemate_policy_generate::ImageConfig;
+use casemate_policy_generate::Manifests;
 use casemate_policy_generate::generate;
 use serde_json::Value;
 
@@ -27,7 +28,7 @@ pub fn check(text: &str) -> Result<(Pod, String), Failure> {
         Failure::of_pod(format!("{error:#}"), "give one Pod of apiVersion v1 in a file of its own")
     })?;
     let refused = |error: GenerateError| Failure::of_pod(error.to_string(), error.next_step());
-    let judged = casemate_policy_generate::Pod::parse(&yaml).map_err(refused)?;
+    let judged = Manifests::parse(&yaml).map_err(refused)?;
     let images = judged.images().into_iter().map(|name| (name, any_image())).collect();
     generate(&judged, &images, &any_config()).map(drop).map_err(refused)?;
 
@@ -49,6 +50,7 @@ pub fn check(text: &str) -> Result<(Pod, String), Failure> {
             return Err(Failure::of_pod(message, next));
         }
     }
+    check_spec(&document["spec"])?;
     for list in ["initContainers", "containers"] {
         for (index, container) in
             document["spec"][list].as_array().into_iter().flatten().enumerate()
@@ -73,6 +75,48 @@ fn is_dns_name(name: &str) -> bool {
             && label.chars().all(|c| plain(c) || c == '-')
     };
     name.len() <= 63 && name.split('.').all(is_label)
+}
+
+/// What the client does not do for a pod: it stands for kubelet alone, without an API server that has
+/// further objects.
+fn check_spec(spec: &Value) -> Result<(), Failure> {
+    let refused = |message: String, next: &str| Err(Failure::of_pod(message, next));
+    if spec["ephemeralContainers"].as_array().is_some_and(|list| !list.is_empty()) {
+        let message = "spec.ephemeralContainers: this client does not add containers";
+        return refused(message.to_owned(), "remove it");
+    }
+    if spec["automountServiceAccountToken"] == true {
+        let message = "spec.automountServiceAccountToken: this client has no tokens";
+        return refused(message.to_owned(), "set it to false");
+    }
+    let volumes = spec["volumes"].as_array().into_iter().flatten();
+    let foreign: Vec<&str> = volumes
+        .filter(|volume| !volume["emptyDir"].is_object())
+        .filter_map(|volume| volume["name"].as_str())
+        .collect();
+    for list in ["initContainers", "containers"] {
+        for (index, container) in spec[list].as_array().into_iter().flatten().enumerate() {
+            let path = format!("spec.{list}[{index}]");
+            if container["envFrom"].as_array().is_some_and(|list| !list.is_empty()) {
+                let message = format!("{path}.envFrom: this client has no ConfigMaps");
+                return refused(message, "write the variables out under env");
+            }
+            for (at, mount) in
+                container["volumeMounts"].as_array().into_iter().flatten().enumerate()
+            {
+                let path = format!("{path}.volumeMounts[{at}]");
+                if ["subPath", "subPathExpr"].iter().any(|field| mount[field].is_string()) {
+                    let message = format!("{path}: this client mounts whole volumes");
+                    return refused(message, "mount the whole volume");
+                }
+                if mount["name"].as_str().is_some_and(|name| foreign.contains(&name)) {
+                    let message = format!("{path}: this client has no volumes but emptyDir");
+                    return refused(message, "use an emptyDir volume");
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What the client does not do for a container.
@@ -186,11 +230,20 @@ mod tests {
             refused(&yaml, "spec.containers[0].volumeMounts[0]: ");
         }
         refused(&pod("hostNetwork: true,", ""), "spec.hostNetwork: ");
-        let field = "env: [{name: A, valueFrom: {configMapKeyRef: {name: x, key: y}}}]";
+        let field = "env: [{name: A, valueFrom: {configMapKeyRef: {name: x, key: k}}}]";
         refused(&pod("", field), "spec.containers[0].env[0].valueFrom.configMapKeyRef: ");
         let field =
             "env: [{name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}], args: [$(IP)]";
-        refused(&pod("", field), "spec.containers[0].command: ");
+        refused(&pod("", field), "spec.containers[0].args[0]: ");
+        refused(&pod("automountServiceAccountToken: true,", ""), "spec.automount");
+        let spec = "volumes: [{name: v, emptyDir: {}}],";
+        let field = "volumeMounts: [{name: v, mountPath: /v, subPath: x}]";
+        refused(&pod(spec, field), "spec.containers[0].volumeMounts[0]: ");
+        let spec = "volumes: [{name: v, downwardAPI: {items: []}}],";
+        let field = "volumeMounts: [{name: v, mountPath: /v}]";
+        refused(&pod(spec, field), "spec.containers[0].volumeMounts[0]: ");
+        let field = "envFrom: [{configMapRef: {name: x, optional: true}}]";
+        refused(&pod("", field), "spec.containers[0].envFrom: ");
         refused(
             &pod("", "resources: {limits: {memory: much}}"),
             "spec.containers[0].resources.limits",

@@ -2,11 +2,9 @@
 //! One container: its YAML and the CRI message that kubelet makes of it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Context;
-use anyhow::bail;
 use k8s_cri::v1::Capability;
 use k8s_cri::v1::ContainerConfig;
 use k8s_cri::v1::ContainerMetadata;
@@ -20,6 +18,7 @@ use serde::Deserialize;
 
 use super::Pod;
 use super::RestartPolicy;
+use super::environment::EnvFrom;
 use super::environment::EnvVar;
 use super::environment::Environment;
 use super::probe::Handler;
@@ -50,6 +49,8 @@ pub struct Container {
     pub liveness_probe: Option<Probe>,
     #[serde(default)]
     pub(super) ports: Vec<Port>,
+    #[serde(default)]
+    pub(super) env_from: Vec<EnvFrom>,
     #[serde(default)]
     pub(super) env: Vec<EnvVar>,
     #[serde(default)]
@@ -95,6 +96,10 @@ struct VolumeMount {
     mount_path: String,
     #[serde(default)]
     read_only: bool,
+    #[serde(default)]
+    sub_path: String,
+    #[serde(default)]
+    sub_path_expr: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -191,8 +196,8 @@ impl Container {
             command,
             args,
             working_dir: self.working_dir.clone(),
+            mounts: self.mounts(place, &environment)?,
             envs: environment.into_cri(),
-            mounts: self.mounts(place)?,
             log_path: Self::log_path(&self.name, place.attempt),
             stdin: self.stdin,
             stdin_once: self.stdin_once,
@@ -206,7 +211,7 @@ impl Container {
     }
 
     /// The small files that every container gets, and the pod's volumes.
-    fn mounts(&self, place: &Place<'_>) -> anyhow::Result<Vec<Mount>> {
+    fn mounts(&self, place: &Place<'_>, environment: &Environment) -> anyhow::Result<Vec<Mount>> {
         let own = place.files.join("containers").join(&self.name);
         fs::create_dir_all(&own).with_context(|| format!("create {}", own.display()))?;
         let hosts = place.files.join("etc-hosts");
@@ -216,15 +221,20 @@ impl Container {
         fs::write(&message, "").context("write the termination log")?;
         let message_path = self.termination_message_path.as_deref().unwrap_or(TERMINATION_LOG);
         let mut mounts = vec![bind("/etc/hosts", &hosts), bind(message_path, &message)];
-        for mount in &self.volume_mounts {
-            if !place.pod.is_empty_dir(&mount.name) {
-                bail!("the volume {} is no emptyDir", mount.name);
+        for (index, mount) in self.volume_mounts.iter().enumerate() {
+            let volume = place.pod.volume(&mount.name)?;
+            let mut source = volume.folder(place)?;
+            let part = match mount.sub_path_expr.as_str() {
+                "" => mount.sub_path.clone(),
+                expression => environment.expand(expression),
+            };
+            if !part.is_empty() {
+                // kubelet opens the part itself and mounts it here.
+                let folder = place.files.join("volume-subpaths").join(&mount.name).join(&self.name);
+                source = folder.join(index.to_string());
             }
-            let volume = place.files.join("volumes/kubernetes.io~empty-dir").join(&mount.name);
-            fs::create_dir_all(&volume).with_context(|| format!("create {}", volume.display()))?;
-            fs::set_permissions(&volume, fs::Permissions::from_mode(0o777))
-                .context("open the volume to every user")?;
-            mounts.push(Mount { readonly: mount.read_only, ..bind(&mount.mount_path, &volume) });
+            let readonly = mount.read_only || !volume.is_empty_dir();
+            mounts.push(Mount { readonly, ..bind(&mount.mount_path, &source) });
         }
         Ok(mounts)
     }

@@ -28,6 +28,31 @@ pub(super) struct EnvVar {
 struct Source {
     field_ref: Option<FieldRef>,
     resource_field_ref: Option<ResourceFieldRef>,
+    config_map_key_ref: Option<ConfigMapKey>,
+}
+
+/// All variables of a ConfigMap.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct EnvFrom {
+    #[serde(default)]
+    prefix: String,
+    config_map_ref: Option<ConfigMapRef>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct ConfigMapRef {
+    name: String,
+    #[serde(default)]
+    optional: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct ConfigMapKey {
+    name: String,
+    key: String,
+    #[serde(default)]
+    optional: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -56,9 +81,30 @@ impl Environment {
     /// For a source that this client does not know.
     pub(super) fn of(container: &Container, place: &Place<'_>) -> anyhow::Result<Self> {
         let mut environment = Self::default();
+        let config_map = |name: &str| place.pod.config_maps.get(name);
+        for from in &container.env_from {
+            let source = from.config_map_ref.as_ref().context("envFrom names no ConfigMap")?;
+            match config_map(&source.name) {
+                Some(map) => {
+                    for (key, value) in &map.data {
+                        environment.set(&format!("{}{key}", from.prefix), value.clone());
+                    }
+                }
+                None if source.optional => {}
+                None => bail!("there is no ConfigMap {}", source.name),
+            }
+        }
         for variable in &container.env {
             let name = &variable.name;
             let value = match &variable.value_from {
+                Some(Source { config_map_key_ref: Some(source), .. }) => {
+                    let found = config_map(&source.name).and_then(|map| map.data.get(&source.key));
+                    match found {
+                        Some(value) => value.clone(),
+                        None if source.optional => continue,
+                        None => bail!("there is no {} in ConfigMap {}", source.key, source.name),
+                    }
+                }
                 None => environment.expand(&variable.value),
                 Some(Source { field_ref: Some(field), .. }) => {
                     field_value(&field.field_path, place)
@@ -75,10 +121,11 @@ impl Environment {
         Ok(environment)
     }
 
-    /// The variables whose values stand in the pod as they are: probes see no others.
+    /// The variables as they stand in the pod, which are all that probes see: those with `valueFrom`
+    /// have no value there.
     pub(super) fn plain(container: &Container) -> Self {
         let mut plain = Self::default();
-        for variable in container.env.iter().filter(|v| v.value_from.is_none()) {
+        for variable in &container.env {
             plain.set(&variable.name, variable.value.clone());
         }
         plain

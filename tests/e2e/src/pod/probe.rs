@@ -100,7 +100,7 @@ impl Probe {
         loop {
             // Probes see the variables that stand in the pod as they are.
             let plain = Environment::plain(target.container);
-            let Err(error) = self.handler.run(cri, target, limit, &plain).await else {
+            let Err(error) = self.handler.run(cri, target, limit, Some(&plain)).await else {
                 return Ok(());
             };
             failures = failures.saturating_add(1);
@@ -109,6 +109,19 @@ impl Probe {
             }
             tokio::time::sleep(Duration::from_secs(self.period_seconds.max(1))).await;
         }
+    }
+}
+
+impl Container {
+    /// The commands of the container's probes and hooks, as kubelet runs them.
+    #[must_use]
+    pub fn commands(&self) -> Vec<Vec<String>> {
+        let plain = Environment::plain(self);
+        let probes = [&self.startup_probe, &self.liveness_probe, &self.readiness_probe];
+        let probes = probes.into_iter().flatten().filter_map(|p| p.handler.command(Some(&plain)));
+        let hooks = [self.post_start(), self.pre_stop()];
+        let hooks = hooks.into_iter().flatten().filter_map(|handler| handler.command(None));
+        probes.chain(hooks).collect()
     }
 }
 
@@ -124,7 +137,14 @@ impl Handler {
         target: Target<'_>,
         limit: Duration,
     ) -> anyhow::Result<()> {
-        self.run(cri, target, limit, &Environment::default()).await
+        // kubelet hands the command on as it stands.
+        self.run(cri, target, limit, None).await
+    }
+
+    /// The command, if the handler runs one: with the variables of a probe, or as it stands.
+    fn command(&self, environment: Option<&Environment>) -> Option<Vec<String>> {
+        let command = &self.exec.as_ref()?.command;
+        Some(environment.map_or_else(|| command.clone(), |known| known.expand_all(command)))
     }
 
     async fn run(
@@ -132,11 +152,10 @@ impl Handler {
         cri: &mut Cri,
         target: Target<'_>,
         limit: Duration,
-        environment: &Environment,
+        environment: Option<&Environment>,
     ) -> anyhow::Result<()> {
         let done = async {
-            if let Some(exec) = &self.exec {
-                let command = environment.expand_all(&exec.command);
+            if let Some(command) = self.command(environment) {
                 let words: Vec<&str> = command.iter().map(String::as_str).collect();
                 let reply = cri.exec_sync(target.id, &words).await.context("exec")?;
                 match reply.exit_code {

@@ -9,6 +9,7 @@
     reason = "on JSON values, where it gives null and never panics"
 )]
 
+mod audit;
 mod clients;
 mod failures;
 mod kubernetes;
@@ -112,6 +113,7 @@ async fn inside() -> anyhow::Result<ExitCode> {
                 snapshotter::runc_pod_beside_ours,
                 snapshotter::encrypted_then_its_plain_twin,
                 snapshotter::plain_then_its_encrypted_twin,
+                audit::the_owner_reads_what_the_host_asked,
                 pods::exec_logs_exit_codes_and_stats,
                 pods::containerd_restart_loses_no_output,
                 pods::death_of_the_vm_ends_every_task,

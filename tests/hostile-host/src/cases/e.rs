@@ -9,6 +9,7 @@ mod hardware;
 mod launch;
 mod metadata;
 mod network;
+mod records;
 mod shim;
 mod virtio;
 mod vm;
@@ -36,7 +37,7 @@ pub const CASES: &[&Case] = &[
     &hardware::E17,
     &hardware::E18,
     &shim::E19,
-    &metadata::E20,
+    &records::E20,
     &shim::E21,
     &crash::E22,
 ];

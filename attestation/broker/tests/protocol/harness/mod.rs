@@ -3,10 +3,12 @@
 
 #[path = "../../../../verifier/tests/mint/mod.rs"]
 pub(crate) mod mint;
+pub(crate) mod service;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -23,6 +25,7 @@ use casemate_kbs_client::EvidenceError;
 use casemate_kbs_client::EvidenceSource;
 use casemate_kbs_client::Session;
 use casemate_kbs_client::Tee;
+use casemate_kbs_protocol::AuditHead;
 use casemate_kbs_protocol::ResourcePath;
 use casemate_kbs_protocol::Secret;
 use casemate_kbs_protocol::host_data;
@@ -67,7 +70,7 @@ impl Place {
     }
 
     /// A broker with this `collateral.toml`, if any.
-    async fn made(collateral: Option<&str>) -> Self {
+    pub(crate) async fn made(collateral: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("broker");
         init(&dir, &["127.0.0.1".to_owned(), "localhost".to_owned()], &SystemClock).await.unwrap();
@@ -159,6 +162,8 @@ pub(crate) struct Guest {
     pub(crate) without_certificates: bool,
     /// How often evidence was made.
     pub(crate) reports: Arc<AtomicUsize>,
+    /// Head of its audit log, if it has one.
+    pub(crate) head: Arc<Mutex<Option<AuditHead>>>,
 }
 
 impl Guest {
@@ -172,6 +177,7 @@ impl Guest {
             host_data: None,
             without_certificates: false,
             reports: Arc::default(),
+            head: Arc::default(),
         }
     }
 
@@ -198,6 +204,10 @@ impl Guest {
 impl EvidenceSource for Guest {
     async fn evidence(&self, report_data: [u8; 64]) -> Result<Value, EvidenceError> {
         Ok(self.report_value(&report_data))
+    }
+
+    fn audit_head(&self) -> Option<AuditHead> {
+        *self.head.lock().unwrap()
     }
 }
 

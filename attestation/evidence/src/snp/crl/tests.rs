@@ -61,6 +61,17 @@ fn a_changed_byte_is_an_error_or_another_list() {
     }
 }
 
+#[test]
+fn a_list_of_some_certificates_only_is_none() {
+    // The list's number, 2.5.29.20, becomes the point of distribution or the mark of a delta list.
+    let at = list().windows(5).position(|part| part == [0x06, 0x03, 0x55, 0x1d, 0x14]).unwrap();
+    for id in [27, 28] {
+        let mut scoped = list();
+        scoped[at + 4] = id;
+        assert!(matches!(Crl::parse(&scoped), Err(CrlError::Scope)), "{id}");
+    }
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {

@@ -214,7 +214,14 @@ impl Product {
     /// The product line of a certificate's product name, which may carry a stepping (`Milan-B0`).
     #[must_use]
     pub fn from_certificate_name(name: &str) -> Option<Self> {
-        match name.split_once('-').map_or(name, |(line, _)| line) {
+        let (line, stepping) = match name.split_once('-') {
+            Some((line, stepping)) => (line, Some(stepping)),
+            None => (name, None),
+        };
+        if stepping.is_some_and(|stepping| !is_stepping(stepping)) {
+            return None;
+        }
+        match line {
             "Milan" => Some(Self::Milan),
             // Siena and Bergamo are of Genoa's line and have its ARK.
             "Genoa" | "Siena" | "Bergamo" => Some(Self::Genoa),
@@ -222,6 +229,11 @@ impl Product {
             _ => None,
         }
     }
+}
+
+/// A letter and a digit, as AMD writes steppings.
+fn is_stepping(text: &str) -> bool {
+    matches!(text.as_bytes(), [letter, digit] if letter.is_ascii_uppercase() && digit.is_ascii_digit())
 }
 
 impl fmt::Display for Product {

@@ -181,8 +181,11 @@ fn certificate_names_tell_the_product() {
     assert_eq!(Product::from_certificate_name("Milan-B0"), Some(Product::Milan));
     assert_eq!(Product::from_certificate_name("Turin"), Some(Product::Turin));
     assert_eq!(Product::from_certificate_name("Siena-B1"), Some(Product::Genoa));
-    assert_eq!(Product::from_certificate_name("Milano"), None);
-    assert_eq!(Product::from_certificate_name(""), None);
+    for unknown in
+        ["Milano", "", "Venice", "Genoa-", "Genoa-X", "Genoa-B10", "Genoa-b0", "Genoa-B0-C"]
+    {
+        assert_eq!(Product::from_certificate_name(unknown), None, "{unknown}");
+    }
 }
 
 proptest! {

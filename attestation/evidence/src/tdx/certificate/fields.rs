@@ -19,6 +19,7 @@ use x509_cert::time::Time;
 use super::CertificateError;
 use crate::tdx::crl::Serial;
 use crate::tdx::signed::ECDSA_SHA256;
+use crate::x509::identifier;
 
 /// What the signed part of a certificate holds (RFC 5280, section 4.1).
 pub(super) struct Fields<'a> {
@@ -79,7 +80,7 @@ impl<'a> Extension<'a> {
         reader.sequence(|list| {
             while !list.is_finished() {
                 extensions.push(list.sequence(|one| {
-                    let id = one.decode()?;
+                    let id = identifier(one)?;
                     // DER leaves the default out, so the flag is there only when it is set.
                     let flagged = Header::peek(one)?.tag() == Tag::Boolean;
                     if flagged && !one.decode::<bool>()? {
@@ -118,7 +119,7 @@ pub(super) fn common_name(name: &[u8]) -> Result<String, CertificateError> {
             let mut attributes = SliceReader::new(set.value())?;
             while !attributes.is_finished() {
                 let (id, value) = attributes.sequence(|attribute| {
-                    let id: ObjectIdentifier = attribute.decode()?;
+                    let id = identifier(attribute)?;
                     Ok::<_, CertificateError>((id, attribute.decode::<AnyRef<'_>>()?.value()))
                 })?;
                 if id == COMMON_NAME && found.is_empty() {

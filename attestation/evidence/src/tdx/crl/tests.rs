@@ -82,7 +82,7 @@ fn a_changed_byte_is_an_error_or_another_list() {
 }
 
 #[test]
-fn critical_extensions_and_lists_without_an_end_are_refused() {
+fn critical_extensions_scopes_and_lists_without_an_end_are_refused() {
     let der = of_collateral("root_ca_crl");
     // The list's number, 06 03 55 1d 14, marked critical in place of its first bytes' value.
     let at = der.windows(5).position(|w| w == [0x06, 0x03, 0x55, 0x1d, 0x14]).unwrap();
@@ -90,6 +90,12 @@ fn critical_extensions_and_lists_without_an_end_are_refused() {
     // OCTET STRING 04 03 02 01 01 becomes BOOLEAN 01 01 ff and an empty OCTET STRING.
     critical[at + 5..at + 10].copy_from_slice(&[0x01, 0x01, 0xFF, 0x04, 0x00]);
     assert!(matches!(Crl::parse(&critical), Err(CrlError::CriticalExtension)));
+    // The number becomes the point of distribution, or the mark of a delta list.
+    for id in [27, 28] {
+        let mut scoped = der.clone();
+        scoped[at + 4] = id;
+        assert!(matches!(Crl::parse(&scoped), Err(CrlError::Scope)), "{id}");
+    }
     // The second date becomes something that is none.
     let mut endless = der.clone();
     let first = der.windows(2).position(|w| w == [0x17, 0x0d]).unwrap();

@@ -36,6 +36,7 @@ pub(super) struct CrlPart {
     pub(super) revoked: Vec<u8>,
     pub(super) validity: Period,
     pub(super) signed_by: Authority,
+    pub(super) scoped: bool,
 }
 
 /// Name of the signing key.
@@ -81,6 +82,7 @@ impl CrlPart {
             revoked: self.revoked.iter().map(|serial| vec![*serial]).collect(),
             number: 1,
             key_id: keys.bytes("ark key id"),
+            scoped: self.scoped,
         };
         Ok(plan.signed_by(keys.rsa(self.signed_by)?)?)
     }

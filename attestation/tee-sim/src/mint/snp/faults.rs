@@ -60,6 +60,9 @@ faults! {
     CrlFromFuture "crl-from-future" "D2" ["revoked" "collateral-expired"] [Crl At]
         "the revocation list is of tomorrow",
         |plan| plan.crl.validity.from = plan.options.at.saturating_add(DAY);
+    CrlScoped "crl-scoped" "D2" ["revoked"] [Crl]
+        "the revocation list is of end entities alone, and does not say so critically",
+        |plan| plan.crl.scoped = true;
     CrlMissing "crl-missing" "D2" ["revoked"] [Crl Policy]
         "there is no revocation list, and the policy demands one",
         |plan| plan.with_crl = false;
@@ -80,6 +83,9 @@ faults! {
         "the leaf names another product line than CPUID and the rest of the chain",
         @from |options| *options = Options::new(Product::Genoa, options.at),
         |plan| plan.leaf.endorsement.product = "Milan".to_owned();
+    ProductNameUnknown "product-name-unknown" "D5" ["product"] []
+        "the leaf names a product line that does not exist",
+        |plan| plan.leaf.endorsement.product = "Venice".to_owned();
     ProductDenied "product-denied" "D5" ["product"] [Policy]
         "everything is of a product line whose root seed can be extracted, and nobody allowed it",
         @from |options| *options = Options::new(Product::Milan, options.at),
@@ -153,6 +159,9 @@ faults! {
         "the leaf was issued for another controller firmware than the reported one",
         @from |options| *options = Options::new(Product::Turin, options.at),
         |plan| other_level(plan, level::FMC);
+    TcbCertificateReserved "tcb-certificate-reserved" "D2" ["reserved" "tcb" "certificate"] []
+        "a level of the leaf without a meaning is not zero",
+        |plan| other_level(plan, 5);
     TcbCertificateMissing "tcb-certificate-missing" "D2" ["tcb" "certificate"] []
         "the leaf names no level of the SNP firmware",
         |plan| plan.leaf.endorsement.levels.retain(|(arc, _)| *arc != level::SNP);
@@ -192,6 +201,13 @@ faults! {
         @from above_zero,
         |plan| plan.report.launch_tcb = below(plan);
 
+    TcbCurrent "tcb-current-below-committed" "D3" ["tcb"] []
+        "the TCB that runs is below the committed one, which genuine firmware rules out",
+        @from above_zero,
+        |plan| plan.report.current_tcb = below(plan);
+    FirmwareCurrent "firmware-below-committed" "D3" ["tcb"] []
+        "the firmware that runs is older than the committed one, which genuine firmware rules out",
+        |plan| plan.report.current_version = [0, 55, 1, 0];
     Provisional "tcb-provisional" "D3" ["tcb"] [Policy]
         "the firmware that runs is newer than the committed one",
         |plan| plan.report.current_version = [200, 55, 1, 0];

@@ -121,6 +121,7 @@ impl Plan {
                 revoked: Vec::new(),
                 validity: Period::around(options.at, 10, 80),
                 signed_by: Authority::Ark,
+                scoped: false,
             },
             with_crl: true,
             policy: SnpPolicy::of(options, &chip),

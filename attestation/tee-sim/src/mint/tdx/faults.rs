@@ -62,6 +62,12 @@ faults! {
     RootCrlExpired "root-crl-expired" "D2" ["collateral-expired"] [Collateral At]
         "the root's revocation list is past its next update",
         |plan| plan.root_crl.validity = plan.past();
+    PckCrlScoped "pck-crl-scoped" "D2" [] [Collateral]
+        "the authority's revocation list is of end entities alone, and does not say so critically",
+        |plan| plan.pck_crl.scoped = true;
+    RootCrlScoped "root-crl-scoped" "D2" [] [Collateral]
+        "the root's revocation list is of end entities alone, and does not say so critically",
+        |plan| plan.root_crl.scoped = true;
 
     // collateral
     CollateralMissing "collateral-missing" "D2" ["collateral-missing"] [Collateral]

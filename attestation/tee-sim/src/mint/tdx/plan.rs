@@ -69,6 +69,7 @@ pub(super) struct ListPlan {
     pub(super) signed_by: &'static str,
     pub(super) revoked: Vec<u8>,
     pub(super) validity: Period,
+    pub(super) scoped: bool,
 }
 
 pub(super) const ROOT_KEY: &str = "sgx root";
@@ -130,6 +131,7 @@ impl Plan {
             signed_by,
             revoked: Vec::new(),
             validity: Period::around(options.at, 5, 25),
+            scoped: false,
         };
         Ok(Self {
             quote: QuotePlan {
@@ -296,6 +298,7 @@ impl ListPlan {
             revoked: self.revoked.iter().map(|serial| vec![*serial]).collect(),
             number: 1,
             key_id: keys.bytes(self.signed_by),
+            scoped: self.scoped,
         };
         Ok(plan.signed_by(&keys.p256(self.signed_by)?)?)
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! E11, E22: guests that are killed, again and again or in the midst of a request.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use anyhow::ensure;
 use casemate_agent_api::ApiError;
@@ -44,6 +46,9 @@ pub(super) static E22: Case = Case {
     }),
     run: |context| Box::pin(cut_off(context)),
 };
+
+/// For what happens at once.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Sessions that one address may have open without having attested.
 const PLACES: usize = 128;
@@ -105,13 +110,15 @@ async fn cut_off(context: Context) -> Verdict {
     let shim = EvilShim::attested(&context, requests::POLICY).await?;
     let permits = shim.world.create_gate.forget_permits(usize::MAX >> 4);
     ensure!(permits > 0, "no gate to hold a create at");
-    let (dying, client) = shim.another().await?;
-    let request = requests::web("u1");
+    let (client, request) = (shim.client.clone(), requests::web("u1"));
     let call = tokio::spawn(async move { client.create_container(deadline(), &request).await });
-    while shim.world.effects().count("create") == 0 {
-        tokio::task::yield_now().await;
-    }
-    dying.close();
+    let under_way = async {
+        while shim.world.effects().count("create") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, under_way).await.context("no create is under way")?;
+    shim.host.close();
     ensure!(call.await?.is_err(), "an answer on a closed connection");
     shim.world.create_gate.add_permits(1 << 20);
     let (_host, client) = shim.another().await?;

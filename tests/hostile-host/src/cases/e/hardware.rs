@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! E10, E13, E17, E18: what hardware alone does, and what software says of its absence.
 
+use anyhow::Context as _;
 use anyhow::ensure;
 use casemate_shim::config::Config;
 use casemate_tee_sim::mint::snp::SnpFault;
@@ -118,9 +119,10 @@ fn interrupt(context: &Context) -> Verdict {
         Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
     });
     // The kernel's answers to WeSee and Heckler are in 6.9.
-    ensure!(version.is_some_and(|version| version >= (6, 9)), "the guest's kernel is {version:?}");
+    let (major, minor) = version.context("the guest's kernel has no version")?;
+    ensure!((major, minor) >= (6, 9), "the guest's kernel is {major}.{minor}");
     Ok(Outcome::hardware_only(format!(
-        "guest kernel {version:?} has the hardened handlers, floors on TCB and mitigations and \
+        "the guest's kernel {major}.{minor} has the hardened handlers, floors on TCB and mitigations and \
          SEPT_VE_DISABLE are checked; whether they hold only hardware shows",
     )))
 }

@@ -1,16 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
-use crate::{Case, Defence, Level, Outcome};
+//! E16, E20: what leaves the guest beside its network: figures, logs, and records of requests.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use casemate_agent_api::Code;
+use casemate_agent_api::mux::StreamKind;
+use casemate_agent_api::proto;
+use casemate_agent_api::request::ContainerId;
+use casemate_agent_api::request::ProcessId;
+use tokio::io::AsyncReadExt as _;
+
+use crate::Case;
+use crate::Context;
+use crate::Defence;
+use crate::Guard;
+use crate::Level;
+use crate::Outcome;
+use crate::Verdict;
+use crate::shim::By;
+use crate::shim::EvilShim;
+use crate::shim::deadline;
+use crate::shim::requests;
+
 pub(super) static E16: Case = Case {
     id: "E16",
     level: Level::P,
-    attack: "",
-    defence: Defence::Nothing,
-    run: |_| Box::pin(async { Ok(Outcome::absent("todo")) }),
+    attack: "watches sizes and times: logs, usage figures, process ids, last words",
+    defence: Defence::Policy(Guard {
+        function: "casemate_policy_monitor::guard::visibility::check_metrics",
+        sabotage: "Ok(())",
+    }),
+    run: |context| Box::pin(watch(context)),
 };
-pub(super) static E20: Case = Case {
-    id: "E20",
-    level: Level::P,
-    attack: "",
-    defence: Defence::Nothing,
-    run: |_| Box::pin(async { Ok(Outcome::absent("todo")) }),
-};
+
+async fn watch(context: Context) -> Verdict {
+    let shim = EvilShim::attested(&context, requests::POLICY).await?;
+    shim.run(&requests::silent("s1")).await?;
+    let of = || proto::ContainerRef { container_id: "s1".into(), ..Default::default() };
+    let (figures, ids) = (of(), of());
+    let call = shim.client.stats(deadline(), &figures);
+    shim.deny("usage figures", By::Policy, Code::PolicyMetrics, call).await?;
+    let call = shim.client.pids(deadline(), &ids);
+    shim.deny("process ids", By::Policy, Code::PolicyMetrics, call).await?;
+    // Its output: no byte, whatever the host asked for at its creation.
+    let process = ProcessId::new(ContainerId::parse("s1")?, None);
+    for kind in [StreamKind::Stdout(process.clone()), StreamKind::Stderr(process)] {
+        let Ok(mut stream) = shim.host.open(kind) else { continue };
+        let mut bytes = [0; 1];
+        let read = tokio::time::timeout(Duration::from_millis(300), stream.read(&mut bytes)).await;
+        if context.has_policy() {
+            ensure!(!matches!(read, Ok(Ok(1..))), "a silent container's output reaches the host");
+        }
+    }
+    Ok(Outcome::pass(
+        "without a grant in the policy no figure, id or byte of output leaves. What remains is the \
+         host's by nature and documented: traffic, sizes of image layers, times and exit codes",
+    ))
+}

@@ -13,8 +13,6 @@ use casemate_agent_api::mux;
 use casemate_agent_api::mux::Role;
 use casemate_agent_api::proto;
 use casemate_agent_api::rpc::ApiServer;
-use casemate_agent_api::rpc::Call;
-use casemate_agent_api::rpc::Witness;
 use casemate_agent_api::service::Agent;
 use casemate_sandbox::Id;
 use casemate_shim::config::Config;
@@ -127,18 +125,11 @@ fn harmless(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An evil guest keeps no log.
-struct Nobody;
-
-impl Witness for Nobody {
-    fn witness(&self, _: Call) {}
-}
-
 async fn lie_to_shim() -> Verdict {
     let (host, port) = UnixStream::pair()?;
     let (_, mut incoming, driver) = mux::connect(port, Role::Guest);
     tokio::spawn(driver);
-    let mut server = ApiServer::start(Arc::new(Evil), Arc::new(Nobody)).await?;
+    let mut server = ApiServer::start(Arc::new(Evil)).await?;
     tokio::spawn(async move {
         while let Some((_, stream)) = incoming.accept().await {
             server.serve(stream).await;

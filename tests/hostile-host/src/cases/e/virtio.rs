@@ -79,6 +79,8 @@ async fn misbehave(context: Context) -> Verdict {
         }),
         ("one stream twice", [open.clone(), open].concat()),
     ];
+    // One host is served at a time.
+    shim.host.close();
     for (what, bytes) in &attacks {
         let before = shim.world.effects();
         let mut port = shim.raw_connection().await?;
@@ -87,10 +89,11 @@ async fn misbehave(context: Context) -> Verdict {
         let ended = tokio::time::timeout(Duration::from_secs(20), drained(&mut port)).await;
         ended.with_context(|| format!("{what}: the connection goes on"))?;
         // The guest lives, serves the next host, and has forgotten nothing.
-        let (_host, client) = shim.another().await?;
+        let (host, client) = shim.another().await?;
         let state = client.state(deadline(), &requests::process("c1", "")).await;
         state.with_context(|| format!("{what}: the guest serves nobody any more"))?;
         ensure!(shim.world.effects() == before, "{what}: a side effect");
+        host.close();
     }
     let rings = lie_in_rings(&context)?;
     Ok(Outcome::pass(format!(

@@ -3,6 +3,7 @@
 //! booted once for all cases that look at them, and what was seen of both.
 
 #[path = "../../../../../measured-boot/guest-image/tests/fixtures/boot_code.rs"]
+#[expect(dead_code, reason = "no card with a ROM is offered here")]
 mod boot_code;
 mod fixtures;
 #[path = "../../../../../measured-boot/guest-image/tests/fixtures/fw_cfg.rs"]

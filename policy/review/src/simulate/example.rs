@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The requests that an honest host would send for a policy: a list to begin with.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use casemate_policy::Container;
+use casemate_policy::IpRange;
+use casemate_policy::MountKind as PolicyMount;
+use casemate_policy::Pattern;
+use casemate_policy::Policy;
+use casemate_policy::Role;
+use casemate_policy::Volume;
+use casemate_policy_rules::CreateContainer;
+use casemate_policy_rules::ExecProcess;
+use casemate_policy_rules::File;
+use casemate_policy_rules::Mount;
+use casemate_policy_rules::MountKind;
+use casemate_policy_rules::Process;
+use casemate_policy_rules::PutVolume;
+use casemate_policy_rules::Request;
+use casemate_policy_rules::Route;
+use casemate_policy_rules::SetNetwork;
+use casemate_policy_rules::Signal;
+
+use super::Event;
+use super::Exited;
+use super::Step;
+
+/// The requests of an honest host: the network, content of volumes, then each container in its order,
+/// its commands, and its stop.
+///
+/// Values for holes are guesses that match the patterns; where none of a few usual values does, the
+/// value is `REPLACE-ME` and the policy will deny it.
+#[must_use]
+pub fn example(policy: &Policy) -> Vec<Step> {
+    let mut steps = vec![request(Request::SetNetwork(network(policy)))];
+    for (name, volume) in &policy.volumes {
+        if let Some(files) = content(volume) {
+            steps.push(request(Request::PutVolume(PutVolume { volume: name.clone(), files })));
+        }
+    }
+    let mut running = Vec::new();
+    for name in ordered(policy) {
+        let Some(container) = policy.containers.get(name) else { continue };
+        let id = format!("{name}-1");
+        let process = Process { container_id: id.clone(), exec_id: String::new() };
+        let create = create(policy, name, &id, container);
+        let env = create.env.clone();
+        steps.push(request(Request::CreateContainer(create)));
+        steps.push(request(Request::Start(process.clone())));
+        if container.role == Role::Init {
+            let event = Event::Exited(Exited { container_id: id, ..Exited::default() });
+            steps.push(Step { event, expect: None });
+            steps.push(request(Request::Delete(process)));
+        } else {
+            running.push((container, process, env));
+        }
+    }
+    for (container, process, env) in &running {
+        steps.extend(commands(container, process, env));
+    }
+    for (container, process, _) in &running {
+        if let Some(signal) = container.signals.iter().copied().max() {
+            let signal = Signal { process: process.clone(), signal, all: false };
+            steps.push(request(Request::Signal(signal)));
+        }
+    }
+    steps
+}
+
+fn request(request: Request) -> Step {
+    Step { event: Event::Request(Box::new(request)), expect: None }
+}
+
+fn network(policy: &Policy) -> SetNetwork {
+    let sandbox = &policy.sandbox;
+    let rules = &sandbox.network;
+    let first = |list: Option<&Vec<IpRange>>, usual: &str| {
+        list.map_or_else(|| Some(usual.to_owned()), |l| l.first().map(ToString::to_string))
+    };
+    let address = |list: Option<&Vec<IpRange>>, usual: &str| {
+        let range = list.map_or_else(|| usual.parse().ok(), |l| l.first().map(|r| next_of(*r)));
+        range.into_iter().collect()
+    };
+    let searches = rules.dns_searches.as_ref();
+    SetNetwork {
+        hostname: sandbox.hostname.as_ref().map_or_else(|| "pod-0".to_owned(), value),
+        addresses: first(rules.addresses.as_ref(), "10.0.0.7/24").into_iter().collect(),
+        routes: first(rules.routes.as_ref(), "0.0.0.0/0")
+            .map(|destination| {
+                let gateways: Vec<_> = address(rules.gateways.as_ref(), "10.0.0.1");
+                Route { destination, gateway: gateways.first().copied() }
+            })
+            .into_iter()
+            .collect(),
+        dns_servers: address(rules.dns_servers.as_ref(), "10.96.0.10"),
+        dns_searches: searches.and_then(|list| list.first()).map(value).into_iter().collect(),
+    }
+}
+
+/// The first address, or the one behind it in a range that has more.
+fn next_of(range: IpRange) -> std::net::IpAddr {
+    match range.first() {
+        std::net::IpAddr::V4(first) if range.prefix() < 32 => {
+            std::net::Ipv4Addr::from_bits(first.to_bits().saturating_add(1)).into()
+        }
+        first => first,
+    }
+}
+
+/// Files with the digests of the policy. Their size stands in no policy; any is as good.
+fn content(volume: &Volume) -> Option<Vec<File>> {
+    match volume {
+        Volume::EmptyDir { .. } => None,
+        Volume::Config { files } => {
+            let file = |(name, sha256): (&String, &casemate_policy::Sha256Digest)| File {
+                name: name.clone(),
+                content: None,
+                sha256: Some(*sha256),
+                size: Some(1),
+            };
+            Some(files.iter().map(file).collect())
+        }
+        Volume::Untrusted { .. } => {
+            let content = Some("x".to_owned());
+            Some(vec![File { name: "file".to_owned(), content, ..File::default() }])
+        }
+    }
+}
+
+/// Names with those before others that others wait for.
+fn ordered(policy: &Policy) -> Vec<&str> {
+    let mut open: BTreeMap<&str, &Container> =
+        policy.containers.iter().map(|(name, container)| (name.as_str(), container)).collect();
+    let rank = |container: &Container| match container.role {
+        Role::Init | Role::Sidecar => 0,
+        Role::App => 1,
+        Role::Ephemeral => 2,
+    };
+    let mut done: BTreeSet<&str> = BTreeSet::new();
+    let mut order = Vec::new();
+    loop {
+        let ready = |container: &Container| {
+            let waits = container.after.iter().chain(&container.after_started);
+            waits.into_iter().all(|name| done.contains(name.as_str()))
+        };
+        let next = open.iter().filter(|(_, c)| ready(c)).min_by_key(|(name, c)| (rank(c), **name));
+        // A policy has no rings; what is left over would be one.
+        let Some(name) = next.map(|(name, _)| *name) else { return order };
+        open.remove(name);
+        done.insert(name);
+        order.push(name);
+    }
+}
+
+fn create(policy: &Policy, name: &str, id: &str, container: &Container) -> CreateContainer {
+    let mounts = container.mounts.iter().map(|mount| Mount {
+        destination: mount.destination.clone(),
+        kind: match mount.kind {
+            PolicyMount::Hosts => MountKind::Hosts,
+            PolicyMount::Hostname => MountKind::Hostname,
+            PolicyMount::ResolvConf => MountKind::ResolvConf,
+            PolicyMount::TerminationLog => MountKind::TerminationLog,
+            PolicyMount::Shm => MountKind::Shm,
+            PolicyMount::Volume => {
+                let volume = mount.volume.as_ref().and_then(|name| policy.volumes.get(name));
+                match volume {
+                    Some(volume) if volume.takes_content() => MountKind::Content,
+                    _ => MountKind::EmptyDir,
+                }
+            }
+        },
+        readonly: mount.readonly,
+    });
+    let exact = container.env.iter().map(|v| format!("{}={}", v.name, v.value));
+    let holes = container.env_holes.iter().filter(|hole| hole.required);
+    let holes = holes.map(|hole| format!("{}={}", value(&hole.name), value(&hole.value)));
+    CreateContainer {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        image_digest: container.image.digest().to_owned(),
+        argv: container.argv.clone(),
+        env: exact.chain(holes).collect(),
+        cwd: container.cwd.clone(),
+        terminal: container.terminal,
+        stdin: container.stdin,
+        stdout: true,
+        stderr: !container.terminal,
+        mounts: mounts.collect(),
+        readonly_rootfs: container.readonly_rootfs,
+    }
+}
+
+fn commands(container: &Container, process: &Process, env: &[String]) -> Vec<Step> {
+    let command = |(index, listed): (usize, &casemate_policy::Exec)| {
+        request(Request::ExecProcess(ExecProcess {
+            container_id: process.container_id.clone(),
+            exec_id: format!("exec-{index}"),
+            argv: listed.argv.clone(),
+            env: env.to_vec(),
+            cwd: container.cwd.clone(),
+            terminal: listed.terminal,
+            stdin: listed.stdin,
+            stdout: true,
+            stderr: !listed.terminal,
+        }))
+    };
+    container.exec.iter().enumerate().map(command).collect()
+}
+
+/// A text that the pattern takes: its own if it is one, or the first of a few usual ones.
+fn value(pattern: &Pattern) -> String {
+    let usual = USUAL.iter().copied();
+    std::iter::once(pattern.as_str())
+        .chain(usual)
+        .find(|text| pattern.matches(text))
+        .unwrap_or("REPLACE-ME")
+        .to_owned()
+}
+
+const USUAL: &[&str] = &[
+    "pod-0",
+    "web-0",
+    "10.0.0.7",
+    "10.96.0.1",
+    "tcp://10.96.0.1:443",
+    "443",
+    "tcp",
+    "default",
+    "node-1",
+    "cluster.local",
+    "svc.cluster.local",
+    "default.svc.cluster.local",
+    "true",
+    "a",
+    "0123abcd-0123-0123-0123-0123456789ab",
+    "KUBERNETES_SERVICE_HOST",
+];
