@@ -254,6 +254,9 @@ async fn nobody_is_asked_about_platforms_of_forged_quotes() {
         let place = ready(&service, "").await;
         assert!(Td::faulty(fault).fetch(&place).await.is_err());
         assert!(service.asked().is_empty(), "{fault:?}");
+        // Nor does a quote that no root vouches for fill the log.
+        let is_kept = last_attest(&place).get("quote").is_some();
+        assert_eq!(is_kept, [&[QuoteOtherKey][..], &[QeOtherKey]].contains(&fault), "{fault:?}");
         place.stop().await;
     }
     let service = pccs(&[]);

@@ -37,7 +37,6 @@ pub(super) async fn judge(
     let id = body.mr_config_id();
     entry.measurement = Some(Measurement(*body.mr_td()));
     entry.host_data = Some(hex::encode(id));
-    entry.quote = Some(hex::encode(evidence.quote.as_bytes()));
     let (host_data, claims) = (grant(id, digest.is_some())?, claims(body));
     let (references, dir) = (broker.store.tdx_references().await?, broker.dir.clone());
     let rules = tokio::task::spawn_blocking(move || requirements::tdx(&dir, &references));
@@ -51,6 +50,9 @@ pub(super) async fn judge(
         now: asked.now,
     };
     let (judge, mut verdict) = judge.run(None).await?;
+    // Anybody can send a large quote: one that no configured root vouches for is not kept.
+    let is_kept = verdict.root().is_some();
+    entry.quote = is_kept.then(|| hex::encode(judge.evidence.quote.as_bytes()));
     if let Some(source) = &broker.collateral
         && is_signed(&verdict)
     {
