@@ -35,7 +35,8 @@ pub(super) const A1: Case = Case {
 
 async fn a1(context: Context) -> Verdict {
     let shim = EvilShim::bound(&context, requests::POLICY).await?;
-    let always = ["Hello", "AwaitReady", "Shutdown", "SetNetwork"];
+    // The audit log is sealed to the owner, who may want to know of a guest that never was attested.
+    let always = ["Hello", "AwaitReady", "Shutdown", "SetNetwork", "ReadAudit"];
     let before = shim.fingerprint().await?;
     let mut refused = 0;
     for call in requests::calls().iter().filter(|call| !always.contains(&call.as_str())) {
@@ -129,6 +130,9 @@ async fn a3(context: Context) -> Verdict {
             Err(error) => {
                 let error = ApiError::from_rpc(&error);
                 ensure!(error.code() == Code::RequestPhase, "a loser is told {error}");
+                // By the phase itself, before the monitor is asked.
+                let by_phase = error.detail().starts_with("SetNetwork: ");
+                ensure!(by_phase, "a loser came as far as the monitor: {error}");
             }
         }
     }

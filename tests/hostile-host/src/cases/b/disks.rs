@@ -140,7 +140,7 @@ async fn b10(context: Context) -> Verdict {
     let needs = Needs {
         fields: &["storage", "device", "disk", "swap"],
         modules: &["dm_crypt", "zram", "nbd", "loop", "virtio_scsi"],
-        agent: &["swapon", "mkswap", "mkfs", "/dev/vdb"],
+        agent: &["mkswap", "mkfs", "/dev/vdb"],
     };
     shown(
         context,
