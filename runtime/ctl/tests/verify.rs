@@ -578,7 +578,7 @@ fn behind_a_vtpm_the_customers_system_is_compared_or_the_verdict_is_unbound() {
     let (exit, object) = judge(&system, &[]);
     assert_eq!(exit, AFFIRMING, "{object:#}");
     let other = format!("4={}", "77".repeat(32));
-    assert_eq!(judge(&[&system[..], &[other.clone()]].concat(), &[]).0, AFFIRMING);
+    assert_eq!(judge(&[&system[..], std::slice::from_ref(&other)].concat(), &[]).0, AFFIRMING);
     let (exit, object) = judge(&[other, system[1].clone()], &[]);
     assert_eq!((exit, codes(&object)), (REFUSED, set(&["pcr"])));
 
