@@ -12,9 +12,12 @@ use std::thread;
 /// Answers by part of a path; what is asked is noted.
 #[derive(Clone, Default)]
 pub(crate) struct Service {
-    answers: Arc<Mutex<HashMap<&'static str, (String, Vec<u8>)>>>,
+    answers: Arc<Mutex<HashMap<&'static str, Answer>>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
+
+/// A header line, possibly empty, and a body.
+type Answer = (String, Vec<u8>);
 
 impl Service {
     pub(crate) fn answer(&self, part: &'static str, body: &[u8]) {
