@@ -108,6 +108,7 @@ const fn rpc_code(code: Code) -> RpcCode {
         | Code::PolicyVolume
         | Code::PolicyResources
         | Code::PolicyMetrics
+        | Code::PolicyRules
         | Code::PolicyTerminationMessage
         | Code::AttestRefused
         | Code::ResourceDenied
