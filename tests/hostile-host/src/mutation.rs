@@ -110,7 +110,9 @@ fn others(value: &ReflectValueBox) -> Vec<ReflectValueBox> {
         }
         Value::Bytes(v) => {
             let mut flipped = v.clone();
-            flipped.first_mut().map(|byte| *byte ^= 2);
+            if let Some(byte) = flipped.first_mut() {
+                *byte ^= 2;
+            }
             let longer = [v.as_slice(), b"x"].concat();
             let changed = [flipped, longer].into_iter().filter(|other| other != v);
             changed.map(Value::Bytes).collect()

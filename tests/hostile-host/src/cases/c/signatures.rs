@@ -68,6 +68,9 @@ impl Signer {
 /// What a registry has beside an image: payloads with their signatures.
 type Signatures = Vec<(String, String)>;
 
+/// What the registry serves as the signatures of a repository's image.
+type Make<'a> = &'a dyn Fn(&str) -> anyhow::Result<Signatures>;
+
 async fn c6() -> Verdict {
     let (owner, other) = (Signer::new()?, Signer::new()?);
     let payload = |repository: &str, digest: Digest| {
@@ -77,7 +80,7 @@ async fn c6() -> Verdict {
         .to_string()
     };
     let digest = image().digest();
-    let attacks: [(&str, &dyn Fn(&str) -> anyhow::Result<Signatures>); 6] = [
+    let attacks: [(&str, Make<'_>); 6] = [
         ("no signature", &|_| Ok(vec![])),
         ("another key", &|name| {
             let text = payload(name, digest);
