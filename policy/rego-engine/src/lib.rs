@@ -13,7 +13,8 @@
 //!
 //! # Example
 //!
-//! ```
+#![cfg_attr(feature = "rego", doc = "```")]
+#![cfg_attr(not(feature = "rego"), doc = "```ignore")]
 //! use casemate_rego_engine::Program;
 //! use serde_json::json;
 //!
