@@ -59,6 +59,21 @@ fn every_guard_is_told_apart() {
 }
 
 #[test]
+fn the_threat_model_tells_what_stops_each_case() {
+    let document = include_str!("../../../docs/threat-model.md");
+    let row = |start: &str| -> Vec<&str> {
+        let line = document.lines().find(|line| line.starts_with(start)).unwrap();
+        line.split('|').nth(2).unwrap().split_whitespace().collect()
+    };
+    let of = |is: fn(&Defence) -> bool| -> Vec<_> {
+        cases::all().filter(|case| is(&case.defence)).map(|case| case.id).collect()
+    };
+    assert_eq!(row("| code"), of(|defence| matches!(defence, Defence::Code(_))));
+    assert_eq!(row("| the policy:"), of(|defence| matches!(defence, Defence::Policy(_))));
+    assert_eq!(row("| the attacked thing"), of(|defence| matches!(defence, Defence::Nothing)));
+}
+
+#[test]
 fn nothing_is_granted_but_what_the_list_says() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(casemate_hostile_host::mutation_list::check()).unwrap();
