@@ -191,14 +191,22 @@ impl Inner {
         }
     }
 
-    /// Records every poll that is not a record yet.
+    /// Records every poll that is not a record yet. Those that come later are folded as before: to read
+    /// the end of the log adds nothing to it.
     fn unfold(&mut self) {
-        for ((name, names), count) in std::mem::take(&mut self.polls) {
-            if let Some(times) = NonZeroU32::new(count) {
-                let mut record = record(Call { name, names, outcome: Outcome::Answered });
-                record.times = times;
-                self.append(&record);
+        let mut due = Vec::new();
+        for ((name, names), count) in &mut self.polls {
+            if let Some(times) = NonZeroU32::new(std::mem::take(count)) {
+                due.push((
+                    Call { name: name.clone(), names: names.clone(), outcome: Outcome::Answered },
+                    times,
+                ));
             }
+        }
+        for (call, times) in due {
+            let mut record = record(call);
+            record.times = times;
+            self.append(&record);
         }
     }
 

@@ -51,7 +51,8 @@ const API_VERSION: u32 = 1;
 const MAX_PATIENCE: Duration = Duration::from_secs(600);
 /// Calls at once (A25). Waits are most of them: one per process.
 const MAX_CALLS: usize = 512;
-/// Between the answer to Shutdown and the end of the VM.
+/// Between the answer to Shutdown, or the last attestation after it, and the end of the VM: for the host
+/// to read the answer and the last records.
 const FAREWELL: Duration = Duration::from_millis(200);
 
 /// The guest as its host sees it. Clones are the same guest.
@@ -428,20 +429,25 @@ impl Agent for Guest {
         Ok(reply)
     }
 
-    async fn shutdown(&self, _: &TtrpcContext, _: proto::Empty) -> ttrpc::Result<proto::Empty> {
+    async fn shutdown(
+        &self,
+        _: &TtrpcContext,
+        _: proto::Empty,
+    ) -> ttrpc::Result<proto::ShutdownReply> {
         let _call = self.admit("Shutdown").map_err(rpc)?;
         self.queue.run(Arc::clone(&self.pod).shut_down()).await.map_err(rpc)?;
         let guest = self.clone();
         // The record of this very call comes when it is answered.
         let last = self.audit.head().sequence;
+        let stays = self.audit.is_sealed();
         tokio::spawn(async move {
-            if guest.audit.is_sealed() {
+            if stays && guest.pod.phase() == Phase::Attested {
                 last_head(&guest.audit, last, &*guest.attest).await;
             }
             tokio::time::sleep(FAREWELL).await;
             guest.pod.power_off();
         });
-        Ok(proto::Empty::new())
+        Ok(proto::ShutdownReply { stays, ..Default::default() })
     }
 
     async fn read_audit(

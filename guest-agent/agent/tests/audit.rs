@@ -12,6 +12,7 @@
 mod fake;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use casemate_agent::Audit;
@@ -121,6 +122,13 @@ impl Bench {
         let checked = casemate_audit::check(file.as_bytes(), Some(&self.owner), &[]).unwrap();
         assert_eq!(checked.findings, []);
         checked.entries.into_iter().map(|entry| entry.record.unwrap()).collect()
+    }
+
+    /// Waits for the end of the VM.
+    async fn off(&self) {
+        while !self.world.is_off.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The one record that `act` adds.
@@ -351,7 +359,39 @@ async fn the_log_goes_on_over_connections_and_ends_with_the_guest() {
         .adds(async |b| b.client.shutdown(context(), &proto::Empty::new()).await.unwrap())
         .await;
     assert_eq!(told(&record).0, "Shutdown");
-    while !bench.world.is_off.load(std::sync::atomic::Ordering::SeqCst) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    bench.off().await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_log_is_attested_and_carried_out_before_the_vm_ends() {
+    let bench = Bench::attested().await;
+    bench.client.create_container(context(), &web()).await.unwrap();
+    bench.client.start(context(), &process("c1")).await.unwrap();
+    // As the shim does: it waits for the process and for records.
+    let waiting = bench.client.clone();
+    tokio::spawn(async move { waiting.wait(context(), &process("c1")).await });
+    bench.read(0).await;
+    let before = bench.world.attestations.load(Ordering::SeqCst);
+    let reply = bench.client.shutdown(context(), &proto::Empty::new()).await.unwrap();
+    assert!(reply.stays);
+    let mut calls = Vec::new();
+    while !calls.iter().any(|call| call == "Shutdown") {
+        calls = bench.records().await.iter().map(|record| record.call.to_string()).collect();
     }
+    assert!(calls.iter().any(|call| call == "Wait"), "{calls:?}");
+    bench.off().await;
+    assert!(bench.world.attestations.load(Ordering::SeqCst) > before);
+    // To read the end adds nothing to it: what was attested last is all that there is.
+    let end = bench.audit.head();
+    bench.read(0).await;
+    assert_eq!(bench.audit.head(), end);
+}
+
+#[tokio::test]
+async fn a_guest_that_never_was_attested_does_not_try_at_its_end() {
+    let bench = Bench::bound().await;
+    let reply = bench.client.shutdown(context(), &proto::Empty::new()).await.unwrap();
+    assert!(reply.stays, "its records are for the owner all the same");
+    bench.off().await;
+    assert_eq!(bench.world.attestations.load(Ordering::SeqCst), 0);
 }

@@ -721,7 +721,8 @@ async fn garbage_on_the_way_ends_one_connection_only() {
 #[tokio::test]
 async fn shutdown_ends_containers_and_the_vm() {
     let bench = Bench::running().await;
-    bench.client.shutdown(context(), &proto::Empty::new()).await.unwrap();
+    let reply = bench.client.shutdown(context(), &proto::Empty::new()).await.unwrap();
+    assert!(!reply.stays, "nobody reads its audit log");
     assert_eq!(bench.world.alive(), 0);
     while !bench.world.is_off.load(Ordering::SeqCst) {
         tokio::time::sleep(Duration::from_millis(5)).await;

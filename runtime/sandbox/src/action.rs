@@ -12,6 +12,9 @@ pub enum Action {
     BootVm,
     /// End the VMM by SIGKILL.
     KillVm,
+    /// Tell the guest that its VM ends, so that it has the end of its audit log attested; end the VMM
+    /// by SIGKILL when the guest is done, or after a few seconds.
+    DismissVm,
     /// Ask the guest to power off; kill the VMM when it does not within the deadline.
     PowerOffVm,
     /// Ask the guest to make the container or the exec.

@@ -265,10 +265,15 @@ impl Sandbox {
         if process.task != self.id {
             return Ok(vec![Action::GuestSignal { process, signal, all }]);
         }
-        self.signal = Some(signal);
-        // A guest that is not up yet cannot power itself off.
-        let graceful = signal != SIGKILL && self.vm == Vm::Attested;
-        Ok(vec![if graceful { Action::PowerOffVm } else { Action::KillVm }])
+        let is_first = self.signal.replace(signal).is_none();
+        Ok(vec![match signal {
+            // A guest that is not up yet cannot power itself off.
+            _ if self.vm != Vm::Attested => Action::KillVm,
+            // containerd ends every sandbox so, at once and without a word before.
+            SIGKILL if is_first => Action::DismissVm,
+            SIGKILL => Action::KillVm,
+            _ => Action::PowerOffVm,
+        }])
     }
 
     fn exited(&mut self, process: Process, exit: Exit) -> Vec<Action> {
@@ -312,10 +317,11 @@ impl Sandbox {
         }
         let exit = state.exit().or(Some(Exit { status: 0, at }));
         self.processes.insert(process.clone(), State::Deleting { exit });
-        Ok(match (own, self.vm_is_alive()) {
-            (true, true) => vec![Action::KillVm],
-            (false, true) => vec![Action::GuestDelete(process)],
-            (_, false) => vec![],
+        Ok(match (own, self.vm) {
+            (true, Vm::Attested) => vec![Action::DismissVm],
+            (true, Vm::Booting) => vec![Action::KillVm],
+            (false, Vm::Attested | Vm::Booting) => vec![Action::GuestDelete(process)],
+            (_, Vm::Absent | Vm::Starting | Vm::Gone) => vec![],
         })
     }
 

@@ -349,16 +349,16 @@ impl Guest {
         .await
     }
 
-    /// Asks the guest to power off.
+    /// Asks the guest to power off. Whether it stays on for a moment, to end its audit log.
     ///
     /// # Errors
     ///
     /// The guest's.
-    pub async fn shutdown(&self, deadline: Duration) -> Result<(), ApiError> {
+    pub async fn shutdown(&self, deadline: Duration) -> Result<bool, ApiError> {
         let request = proto::Empty::default();
         self.call(deadline, async |client, context| client.shutdown(context, &request).await)
             .await
-            .map(drop)
+            .map(|reply| reply.stays)
     }
 
     /// Opens the guest's ends of a process's streams.

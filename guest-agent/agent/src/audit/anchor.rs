@@ -39,6 +39,15 @@ pub(crate) async fn keep_anchored(mut log: watch::Receiver<Mark>, attest: Arc<dy
 pub(crate) async fn last_head(audit: &Audit, last: u64, attest: &dyn Attest) {
     let attested = async {
         audit.reached(last).await;
+        let mut head = audit.head();
+        for _ in 1..LAST_ROUNDS {
+            attest.refresh().await?;
+            // Calls that were on their way, waits for processes above all, are answered by now.
+            if audit.head() == head {
+                return Ok(());
+            }
+            head = audit.head();
+        }
         attest.refresh().await
     };
     match timeout(LAST_HEAD, attested).await {
@@ -72,6 +81,8 @@ const PAUSE: Duration = Duration::from_secs(30);
 const MAX_PAUSE: Duration = Duration::from_secs(900);
 /// For the last attestation, before the guest powers off.
 const LAST_HEAD: Duration = Duration::from_secs(3);
+/// Attestations in that time, at most: a host that goes on asking gets no further ones.
+const LAST_ROUNDS: u32 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -209,5 +220,45 @@ mod tests {
         bench.call(Outcome::Answered);
         last_head(&bench.audit, 0, &*bench.broker).await;
         assert_eq!(bench.after(0).await, 1);
+    }
+
+    /// A broker during whose attestations records are made.
+    struct Busy {
+        audit: Arc<Audit>,
+        records: AtomicUsize,
+        asked: AtomicUsize,
+        attested: std::sync::Mutex<u64>,
+    }
+
+    #[async_trait]
+    impl Attest for Busy {
+        async fn attest(&self) -> Result<(), ApiError> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            *self.attested.lock().unwrap() = self.audit.head().sequence;
+            if self.records.load(Ordering::SeqCst) > 0 {
+                self.records.fetch_sub(1, Ordering::SeqCst);
+                let outcome = Outcome::Answered;
+                self.audit.witness(Call { name: "Wait".into(), names: Vec::new(), outcome });
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_head_covers_what_came_meanwhile_and_a_busy_host_gets_no_more_of_them() {
+        for (records, asked, attested) in [(0, 1, 1), (1, 2, 2), (1000, 3, 3)] {
+            let audit = Arc::new(Audit::unsealed());
+            let outcome = Outcome::Answered;
+            audit.witness(Call { name: "Shutdown".into(), names: Vec::new(), outcome });
+            let busy = Busy {
+                audit: Arc::clone(&audit),
+                records: AtomicUsize::new(records),
+                asked: AtomicUsize::new(0),
+                attested: std::sync::Mutex::default(),
+            };
+            last_head(&audit, 0, &busy).await;
+            assert_eq!(busy.asked.load(Ordering::SeqCst), asked);
+            assert_eq!(*busy.attested.lock().unwrap(), attested);
+        }
     }
 }

@@ -118,6 +118,9 @@ fn equal_polls_are_folded_and_nothing_else() {
     let records = bench.records();
     assert_eq!(times(&records[7..]), [FOLD / 2, 1]);
     assert_eq!(records[8].call.as_str(), "Shutdown");
+    // Polls after it, of the host that reads these, are folded as before.
+    bench.audit.witness(call("Stats", Outcome::Answered));
+    assert_eq!(bench.records().len(), 9);
 }
 
 #[test]

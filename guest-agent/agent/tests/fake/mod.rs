@@ -71,6 +71,8 @@ pub(crate) struct World {
     pub(crate) slow_execs: AtomicBool,
     pub(crate) is_off: AtomicBool,
     pub(crate) attestation: Mutex<Option<ApiError>>,
+    /// Attestations, the first one among them.
+    pub(crate) attestations: AtomicUsize,
     specs: Mutex<HashMap<String, CreateSpec>>,
     exec_specs: Mutex<HashMap<String, ExecSpec>>,
     processes: Mutex<HashMap<ProcessId, watch::Sender<Option<Exit>>>>,
@@ -94,6 +96,7 @@ impl Default for World {
             slow_execs: AtomicBool::new(false),
             is_off: AtomicBool::new(false),
             attestation: Mutex::default(),
+            attestations: AtomicUsize::new(0),
             specs: Mutex::default(),
             exec_specs: Mutex::default(),
             processes: Mutex::default(),
@@ -171,6 +174,7 @@ impl ApplyNetwork for Handle {
 #[async_trait]
 impl Attest for Handle {
     async fn attest(&self) -> Result<(), ApiError> {
+        self.0.attestations.fetch_add(1, Ordering::SeqCst);
         match self.0.attestation.lock().unwrap().clone() {
             None => Ok(()),
             Some(error) => Err(error),

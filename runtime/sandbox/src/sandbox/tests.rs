@@ -121,7 +121,7 @@ fn a_pod_lives_and_ends_with_every_event_once() {
             Input::Deleted(web),
             vec![Action::Publish(Event::Delete { id: id("web"), pid: PID, exit: exit(143) })],
         ),
-        (Input::Signal { process: pod.clone(), signal: 9, all: true }, vec![Action::KillVm]),
+        (Input::Signal { process: pod.clone(), signal: 9, all: true }, vec![Action::DismissVm]),
         (
             Input::VmExited { at: AT },
             vec![exit_event(pod.clone(), exit(137)), Action::WakeWaiters(pod.clone())],
@@ -279,13 +279,23 @@ fn a_second_sandbox_is_refused() {
 }
 
 #[test]
-fn the_sandbox_ends_gracefully_by_sigterm_and_at_once_by_sigkill() {
-    for (signal, action) in [(15, Action::PowerOffVm), (9, Action::KillVm)] {
+fn the_sandbox_ends_gracefully_by_sigterm_and_soon_by_sigkill() {
+    for (signal, action) in [(15, Action::PowerOffVm), (9, Action::DismissVm)] {
         let mut sandbox = running();
         let kill = Input::Signal { process: init("pod"), signal, all: false };
         assert_eq!(sandbox.step(kill), Ok(vec![action]));
         let actions = sandbox.step(Input::VmExited { at: AT }).unwrap();
         assert!(actions.contains(&exit_event(init("pod"), exit(128 + signal))), "{actions:?}");
+    }
+}
+
+#[test]
+fn a_second_signal_does_not_wait_again() {
+    for first in [9, 15] {
+        let mut sandbox = running();
+        let signal = |signal| Input::Signal { process: init("pod"), signal, all: false };
+        sandbox.step(signal(first)).unwrap();
+        assert_eq!(sandbox.step(signal(9)), Ok(vec![Action::KillVm]));
     }
 }
 
@@ -310,6 +320,13 @@ fn deleting_a_sandbox_that_never_started_kills_its_vm() {
     assert_eq!(sandbox.step(Input::VmExited { at: AT }), Ok(vec![]));
     let actions = sandbox.step(Input::Deleted(init("pod"))).unwrap();
     assert_eq!(actions.last(), Some(&Action::CleanUp));
+    // Its guest was up: it has an audit log to end.
+    let mut sandbox = Sandbox::new(id("pod"));
+    sandbox.step(Input::CreateSandbox).unwrap();
+    sandbox.step(Input::VmStarted { pid: PID }).unwrap();
+    sandbox.step(Input::GuestReady).unwrap();
+    let delete = Input::Delete { process: init("pod"), at: AT };
+    assert_eq!(sandbox.step(delete), Ok(vec![Action::DismissVm]));
 }
 
 #[test]
@@ -459,7 +476,8 @@ proptest! {
             for action in actions {
                 let (process, rank) = match action {
                     Action::GuestCreate(_) | Action::GuestStart(_) | Action::GuestDelete(_)
-                    | Action::GuestSignal { .. } | Action::PowerOffVm | Action::KillVm => {
+                    | Action::GuestSignal { .. } | Action::PowerOffVm | Action::DismissVm
+                    | Action::KillVm => {
                         prop_assert!(!gone);
                         continue;
                     }

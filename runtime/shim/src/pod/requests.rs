@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
@@ -297,6 +298,9 @@ impl Pod {
         for action in self.step(Input::Signal { process, signal, all })? {
             match action {
                 Action::KillVm => self.running()?.vm.kill(),
+                Action::DismissVm => {
+                    tokio::spawn(dismiss(self.running()?, self.guest().ok()));
+                }
                 Action::PowerOffVm => {
                     tokio::spawn(power_off(self.running()?, self.guest().ok()));
                 }
@@ -323,8 +327,11 @@ impl Pod {
     pub async fn delete(self: Arc<Self>, process: Process) -> Result<View, ShimError> {
         for action in self.step(Input::Delete { process: process.clone(), at: events::now() })? {
             match action {
-                Action::KillVm => {
+                Action::KillVm | Action::DismissVm => {
                     let running = self.running()?;
+                    if action == Action::DismissVm {
+                        dismiss(Arc::clone(&running), self.guest().ok()).await;
+                    }
                     running.vm.kill();
                     running.vm.wait().await;
                     self.report(Input::VmExited { at: events::now() });
@@ -516,6 +523,24 @@ impl Notices for Streaming {
     }
 }
 
+/// Tells the guest that its VM ends and kills it, at once if the guest has nothing more to say.
+///
+/// E19: a guest that says it stays gets no more time than one that does not answer.
+async fn dismiss(running: Arc<Running>, guest: Option<Guest>) {
+    let last_words = async {
+        let Some(guest) = guest else { return };
+        match guest.shutdown(LAST_WORDS).await {
+            Ok(true) => drop(running.vm.wait().await),
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, "the guest does not answer to its dismissal"),
+        }
+    };
+    if timeout(LAST_WORDS, last_words).await.is_err() {
+        tracing::warn!("the guest did not end its audit log in time");
+    }
+    running.vm.kill();
+}
+
 /// Asks the guest to power off and waits for it, within the deadline.
 async fn power_off(running: Arc<Running>, guest: Option<Guest>) {
     let deadline = running.deadlines.stop;
@@ -532,3 +557,7 @@ async fn power_off(running: Arc<Running>, guest: Option<Guest>) {
         running.vm.kill();
     }
 }
+
+/// For the guest to have the end of its audit log attested, before its VM is killed: the agent takes 3 s
+/// at most and then powers off.
+const LAST_WORDS: Duration = Duration::from_secs(5);

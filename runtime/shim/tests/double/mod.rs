@@ -75,6 +75,8 @@ pub(crate) struct Script {
     pub(crate) put_volume: Vec<ApiError>,
     pub(crate) update: Vec<ApiError>,
     pub(crate) stats: Vec<ApiError>,
+    /// What the agent does when it is to shut down.
+    pub(crate) end: End,
     /// Answer to the question for a termination message; without one it is denied.
     pub(crate) termination_message: Option<Vec<u8>>,
     /// What was asked.
@@ -89,6 +91,20 @@ pub(crate) struct Script {
     pub(crate) updates: Vec<proto::UpdateRequest>,
 }
 
+/// How a guest takes its end.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It has nothing more to say, and does not power off.
+    #[default]
+    Silent,
+    /// It has one more record, and powers off.
+    LastWords,
+    /// It says that it has more to say, and does not power off.
+    Lingers,
+    /// It does not answer.
+    Deaf,
+}
+
 /// The guest's side of the tests.
 #[derive(Clone)]
 pub(crate) struct Guest {
@@ -99,6 +115,9 @@ pub(crate) struct Guest {
     streams: Arc<Mutex<HashMap<String, MuxStream>>>,
     opened: Arc<watch::Sender<()>>,
     oom: Arc<Mutex<Vec<String>>>,
+    /// Whether the guest has begun to end, and whether it has powered off.
+    ending: Arc<watch::Sender<bool>>,
+    off: Arc<watch::Sender<bool>>,
 }
 
 impl Guest {
@@ -109,6 +128,8 @@ impl Guest {
             streams: Arc::default(),
             opened: Arc::new(watch::Sender::new(())),
             oom: Arc::default(),
+            ending: Arc::new(watch::Sender::new(false)),
+            off: Arc::new(watch::Sender::new(false)),
         }
     }
 
@@ -330,9 +351,13 @@ impl Agent for Guest {
         _: &TtrpcContext,
         request: proto::ReadAuditRequest,
     ) -> Reply<proto::ReadAuditReply> {
-        // Two records, and then nothing more.
-        let records = [b"first".to_vec(), b"second".to_vec()];
+        // Two records, one more at the end, and then nothing more.
+        let mut records = vec![b"first".to_vec(), b"second".to_vec()];
         let from = usize::try_from(request.from_sequence).unwrap();
+        if from >= records.len() {
+            self.ending.subscribe().wait_for(|ending| *ending).await.unwrap();
+            records.push(b"third".to_vec());
+        }
         if from >= records.len() {
             std::future::pending::<()>().await;
         }
@@ -342,6 +367,23 @@ impl Agent for Guest {
             records: records[from..].to_vec(),
             ..Default::default()
         })
+    }
+
+    async fn shutdown(&self, _: &TtrpcContext, _: proto::Empty) -> Reply<proto::ShutdownReply> {
+        let end = self.script.lock().unwrap().end;
+        match end {
+            End::Silent | End::Lingers => {}
+            End::LastWords => {
+                self.ending.send_replace(true);
+                let off = Arc::clone(&self.off);
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    off.send_replace(true);
+                });
+            }
+            End::Deaf => std::future::pending().await,
+        }
+        Ok(proto::ShutdownReply { stays: end != End::Silent, ..Default::default() })
     }
 
     async fn next_event(
@@ -388,10 +430,12 @@ impl Vmm for SleepingVmm {
             .unwrap();
         let pid = child.id().unwrap();
         let (kill, mut killed) = watch::channel(false);
+        let mut off = self.guest.off.subscribe();
         let (ended, exit) = watch::channel(None);
         tokio::spawn(async move {
             let requested = tokio::select! {
                 _ = child.wait() => false,
+                _ = off.wait_for(|off| *off) => true,
                 killed = killed.wait_for(|killed| *killed) => killed.is_ok(),
             };
             child.kill().await.unwrap();

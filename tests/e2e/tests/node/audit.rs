@@ -13,8 +13,8 @@ use casemate_e2e::image;
 
 use crate::pods;
 
-/// A denied exec stands in the log that the node kept, under a head that the broker attested; a cut
-/// tail shows.
+/// A denied exec and the pod's end stand in the log that the node kept, under a head that the broker
+/// attested; a cut tail shows.
 pub(crate) async fn the_owner_reads_what_the_host_asked(stage: &mut Stage) -> anyhow::Result<()> {
     let recipe = image::Recipe { env: &["PATH=/bin"], ..image::Recipe::default() };
     pods::publish(stage, "audited", recipe)?;
@@ -45,20 +45,25 @@ pub(crate) async fn the_owner_reads_what_the_host_asked(stage: &mut Stage) -> an
         ])
     };
     let shown = read(&log)?;
-    // The pod's end is not among them: containerd kills the VM and does not ask the guest.
-    for part in ["allowed    Start", "DENIED     ExecProcess", "policy.exec", ", attested"] {
+    let denial = ["DENIED     ExecProcess", "policy.exec"];
+    for part in ["allowed    Start", denial[0], denial[1], END, ", attested"] {
         ensure!(shown.contains(part), "{part:?} is missing in\n{shown}");
     }
-    // The host cuts off the end.
+    // The host cuts off the end: the pod's, or more.
+    let end = shown.lines().find(|line| line.contains(END)).context("no end")?;
+    let end: usize = end.split_whitespace().next().context("no number")?.parse()?;
     let lines: Vec<_> = text.lines().collect();
-    let kept = lines.get(..4).context("the log has less than three records")?;
-    let cut = stage.world.root().join("cut.log");
-    fs::write(&cut, kept.join("\n") + "\n").context("write the cut log")?;
-    match read(&cut) {
-        Ok(shown) => bail!("a cut log is taken for whole:\n{shown}"),
-        Err(error) => {
-            let error = format!("{error:#}");
-            ensure!(error.contains("tail of the log is cut off"), "another reason: {error}");
+    for records in [3, end] {
+        // The first line is the boot's.
+        let kept = lines.get(..=records).context("the log has fewer records")?;
+        let cut = stage.world.root().join("cut.log");
+        fs::write(&cut, kept.join("\n") + "\n").context("write the cut log")?;
+        match read(&cut) {
+            Ok(shown) => bail!("a log of {records} records is taken for whole:\n{shown}"),
+            Err(error) => {
+                let error = format!("{error:#}");
+                ensure!(error.contains("tail of the log is cut off"), "another reason: {error}");
+            }
         }
     }
     Ok(())
@@ -80,5 +85,7 @@ async fn wait_for_heads(stage: &Stage, count: usize) -> anyhow::Result<()> {
     }
 }
 
+/// How the pod's end looks to the owner.
+const END: &str = "allowed    Shutdown";
 /// A head follows a denial at once; the guest runs translated.
 const LIMIT: Duration = Duration::from_secs(40);

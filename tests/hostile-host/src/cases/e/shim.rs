@@ -111,7 +111,11 @@ impl Agent for Evil {
         Ok(reply)
     }
 
-    async fn shutdown(&self, _: &TtrpcContext, _: proto::Empty) -> ttrpc::Result<proto::Empty> {
+    async fn shutdown(
+        &self,
+        _: &TtrpcContext,
+        _: proto::Empty,
+    ) -> ttrpc::Result<proto::ShutdownReply> {
         let text = format!("tee.missing: {HOSTILE}{}", "z".repeat(1 << 20));
         Err(ttrpc::Error::RpcStatus(ttrpc::get_status(ttrpc::Code::UNKNOWN, text)))
     }
