@@ -103,18 +103,24 @@ impl Screen {
         }
     }
 
-    /// `x{2,4}` is `xxx?x?`, `x{2,}` is `xxx*`.
+    /// `x{2,4}` is `xx(x(x)?)?`, which has one way to go on from each position where `xxx?x?` has many;
+    /// `x{2,}` is `xxx*`.
     fn repeat(&mut self, node: &Node, least: u32, most: Option<u32>) -> Option<Part> {
         let mut whole = Part { nullable: true, ..Part::default() };
-        for number in 0..most.unwrap_or(least.checked_add(1)?) {
-            let mut part = self.add(node)?;
-            part.nullable |= number >= least;
-            if most.is_none() && number == least {
+        // Where it may end: behind as many as it must have, and behind each one more.
+        let mut ends = Part { nullable: least == 0, ..Part::default() };
+        for number in 1..=most.unwrap_or(least.checked_add(1)?) {
+            let part = self.add(node)?;
+            if most.is_none() && number > least {
                 self.connect(part.last, part.first);
             }
             whole = self.join(whole, part);
+            if number >= least {
+                ends.last |= whole.last;
+                ends.nullable |= whole.nullable;
+            }
         }
-        Some(whole)
+        Some(Part { first: whole.first, ..ends })
     }
 
     fn join(&mut self, before: Part, after: Part) -> Part {

@@ -22,35 +22,39 @@ pub(crate) fn check_form(list: &[String]) -> Result<(), Denial> {
         if name.is_empty() || entry.contains('\0') {
             return deny(index, "has no name or holds a NUL");
         }
-        names.push((name, index));
+        // Lengths are quicker to compare, and tell most names apart.
+        names.push((name.len(), name, index));
     }
     names.sort_unstable();
-    for pair in names.windows(2) {
-        if let [(name, _), (again, index)] = pair
-            && name == again
-        {
-            return deny(*index, "occurs twice");
-        }
+    let twice = names.windows(2).filter_map(|pair| match pair {
+        [(_, name, _), (_, again, index)] if name == again => Some((*name, *index)),
+        _ => None,
+    });
+    // Of several the first by name, whatever their lengths.
+    match twice.min() {
+        Some((_, index)) => deny(index, "occurs twice"),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// A7: a variable of the policy has the policy's value, another fits a hole.
 pub(crate) fn check_values(variables: &Variables<'_>) -> Result<(), Denial> {
-    for variable in &variables.0 {
-        let text = match variable.place {
-            Place::Exact(expected) if expected.value == variable.value => continue,
-            Place::Hole(_) => continue,
-            Place::Exact(_) => {
-                format!("the value of {} is not the policy's", Quoted(variable.name))
-            }
-            Place::Nowhere => {
-                format!("{} is not in the policy and fits no hole", Quoted(variable.name))
-            }
-        };
-        return Err(Denial::new(Rule::Env, format!("env[{}]", variable.index), text));
-    }
-    Ok(())
+    let is_wrong = |variable: &&Variable<'_>| match variable.place {
+        Place::Exact(expected) => expected.value != variable.value,
+        Place::Hole(_) => false,
+        Place::Nowhere => true,
+    };
+    let wrong = variables.list.iter().filter(is_wrong).min_by_key(|variable| variable.name);
+    let Some(variable) = wrong else { return Ok(()) };
+    let text = match variable.place {
+        Place::Nowhere => {
+            format!("{} is not in the policy and fits no hole", Quoted(variable.name))
+        }
+        Place::Exact(_) | Place::Hole(_) => {
+            format!("the value of {} is not the policy's", Quoted(variable.name))
+        }
+    };
+    Err(Denial::new(Rule::Env, format!("env[{}]", variable.index), text))
 }
 
 /// A8: every variable and every required hole of the policy is there.
@@ -63,7 +67,7 @@ pub(crate) fn check_complete(
         let field = format!("containers.{}.{list}[{index}]", request.name);
         Err(Denial::new(Rule::Env, field, text))
     };
-    if let Some(index) = container.env.iter().position(|v| !variables.has(&v.name)) {
+    if let Some(index) = (0..container.env.len()).find(|index| !variables.has(*index)) {
         return deny("env", index, "the policy's variable is missing in the request");
     }
     let open = |(index, hole): (usize, &casemate_policy::EnvHole)| {
@@ -75,8 +79,12 @@ pub(crate) fn check_complete(
     }
 }
 
-/// The host's variables, sorted by name, each with its place in the policy.
-pub(crate) struct Variables<'a>(Vec<Variable<'a>>);
+/// The host's variables, each with its place in the policy.
+pub(crate) struct Variables<'a> {
+    list: Vec<Variable<'a>>,
+    /// Which of the policy's variables are among them.
+    given: Vec<bool>,
+}
 
 struct Variable<'a> {
     name: &'a str,
@@ -98,48 +106,51 @@ enum Place<'a> {
 impl<'a> Variables<'a> {
     /// Finds each variable's place.
     pub(crate) fn place(container: &'a Container, list: &'a [String]) -> Self {
-        let mut exact: Vec<&EnvVar> = container.env.iter().collect();
-        exact.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let mut variables: Vec<Variable<'a>> = list
-            .iter()
-            .enumerate()
-            .map(|(index, entry)| {
-                let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-                let place = match exact.binary_search_by(|v| v.name.as_str().cmp(name)) {
-                    Ok(found) => exact.get(found).map_or(Place::Nowhere, |v| Place::Exact(v)),
-                    Err(_) => container
-                        .env_holes
-                        .iter()
-                        .position(|hole| hole.name.matches(name) && hole.value.matches(value))
-                        .map_or(Place::Nowhere, Place::Hole),
-                };
-                Variable { name, value, index, place }
-            })
-            .collect();
-        variables.sort_unstable_by(|a, b| a.name.cmp(b.name));
-        Self(variables)
+        // Lengths are quicker to compare, and tell most names apart.
+        let key = |name: &'a str| (name.len(), name);
+        let mut exact: Vec<(usize, &EnvVar)> = container.env.iter().enumerate().collect();
+        exact.sort_unstable_by_key(|(_, variable)| key(&variable.name));
+        let mut given = vec![false; container.env.len()];
+        let place = |(index, entry): (usize, &'a String)| {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            let found = exact.binary_search_by_key(&key(name), |(_, v)| key(&v.name));
+            let place = match found.ok().and_then(|found| exact.get(found)) {
+                Some((number, variable)) => {
+                    given.get_mut(*number).into_iter().for_each(|given| *given = true);
+                    Place::Exact(variable)
+                }
+                None => container
+                    .env_holes
+                    .iter()
+                    .position(|hole| hole.name.matches(name) && hole.value.matches(value))
+                    .map_or(Place::Nowhere, Place::Hole),
+            };
+            Variable { name, value, index, place }
+        };
+        let list = list.iter().enumerate().map(place).collect();
+        Self { list, given }
     }
 
     /// The environment that is granted: the policy's variables in the policy's order, then those that
     /// fill holes, hole by hole.
     pub(crate) fn granted(&self, container: &Container) -> Vec<String> {
-        let holes = self.0.iter().filter_map(|variable| match variable.place {
-            Place::Hole(index) => Some((index, variable)),
+        let holes = self.list.iter().filter_map(|variable| match variable.place {
+            Place::Hole(index) => Some((index, variable.name, variable.value)),
             Place::Exact(_) | Place::Nowhere => None,
         });
-        let mut holes: Vec<(usize, &Variable<'_>)> = holes.collect();
-        // Stable: the variables of one hole stay sorted by name.
-        holes.sort_by_key(|(index, _)| *index);
+        let mut holes: Vec<(usize, &str, &str)> = holes.collect();
+        // The variables of one hole by their names.
+        holes.sort_unstable();
         let exact = container.env.iter().map(|v| joined(&v.name, &v.value));
-        exact.chain(holes.iter().map(|(_, v)| joined(v.name, v.value))).collect()
+        exact.chain(holes.iter().map(|(_, name, value)| joined(name, value))).collect()
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.0.binary_search_by(|variable| variable.name.cmp(name)).is_ok()
+    fn has(&self, number: usize) -> bool {
+        self.given.get(number).is_some_and(|given| *given)
     }
 
     fn fill(&self, hole: usize) -> bool {
-        self.0.iter().any(|v| matches!(v.place, Place::Hole(index) if index == hole))
+        self.list.iter().any(|v| matches!(v.place, Place::Hole(index) if index == hole))
     }
 }
 
