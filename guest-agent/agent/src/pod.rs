@@ -3,6 +3,7 @@
 
 mod change;
 mod judge;
+mod narrow;
 mod process;
 
 use std::collections::HashMap;
@@ -24,6 +25,8 @@ use casemate_containers::Stats;
 use casemate_containers::WindowSize;
 use casemate_policy::Sha256Digest;
 use casemate_policy_monitor::ReferenceMonitor;
+use casemate_policy_rules::Judge;
+use casemate_policy_rules::Request;
 use tokio::sync::watch;
 
 use crate::backend::Parts;
@@ -39,12 +42,14 @@ pub(crate) use process::ProcessState;
 
 use judge::denied;
 use judge::process_ref;
+use narrow::Narrowing;
 use process::Process;
 
 /// The pod. Changes go through [`crate::queue::Queue`]; reading, waiting and killing do not.
 pub(crate) struct Pod {
     parts: Parts,
     monitor: Mutex<Box<dyn ReferenceMonitor>>,
+    narrowing: Narrowing,
     processes: Mutex<HashMap<ProcessId, Process>>,
     files: Mutex<Option<PodFiles>>,
     phase: watch::Sender<Phase>,
@@ -58,6 +63,7 @@ impl Pod {
     /// A pod in phase "bound".
     pub(crate) fn new(
         monitor: Box<dyn ReferenceMonitor>,
+        judge: Option<Arc<dyn Judge>>,
         parts: Parts,
         timeline: Arc<Timeline>,
     ) -> Arc<Self> {
@@ -66,6 +72,7 @@ impl Pod {
         let pod = Arc::new(Self {
             parts,
             monitor: Mutex::new(monitor),
+            narrowing: Narrowing::new(judge),
             processes: Mutex::default(),
             files: Mutex::default(),
             phase: watch::Sender::new(Phase::Bound),
@@ -100,9 +107,16 @@ impl Pod {
     }
 
     /// Sends a signal, if the policy grants it.
-    pub(crate) fn signal(&self, signal: &Signal) -> Result<(), ApiError> {
+    pub(crate) async fn signal(&self, signal: &Signal) -> Result<(), ApiError> {
         let all = signal.target == Target::All;
         let process = process_ref(&signal.process);
+        self.monitor().check_signal(&process, signal.number, all).map_err(denied)?;
+        let request = || {
+            let process = (&process).into();
+            Request::Signal(casemate_policy_rules::Signal { process, signal: signal.number, all })
+        };
+        self.narrow_read(request, &process.container_id).await?;
+        // The rules may have taken their time: what counts is how things are now.
         self.monitor().signal(&process, signal.number, all).map_err(denied)?;
         let scope = if all { SignalScope::All } else { SignalScope::One };
         let id = process::runtime_id(&signal.process)?;
@@ -139,18 +153,22 @@ impl Pod {
         self.parts.containers.resize(&id, size)
     }
 
-    pub(crate) fn pids(&self, id: &ContainerId) -> Result<Vec<u32>, ApiError> {
+    pub(crate) async fn pids(&self, id: &ContainerId) -> Result<Vec<u32>, ApiError> {
         self.monitor().pids(id.as_str()).map_err(denied)?;
+        self.narrow_read(|| Request::Pids(narrow::reference(id)), id.as_str()).await?;
         self.parts.containers.pids(&process::runtime_container(id)?)
     }
 
-    pub(crate) fn stats(&self, id: &ContainerId) -> Result<Stats, ApiError> {
+    pub(crate) async fn stats(&self, id: &ContainerId) -> Result<Stats, ApiError> {
         self.monitor().stats(id.as_str()).map_err(denied)?;
+        self.narrow_read(|| Request::Stats(narrow::reference(id)), id.as_str()).await?;
         self.parts.containers.stats(&process::runtime_container(id)?)
     }
 
-    pub(crate) fn termination_message(&self, id: &ContainerId) -> Result<Vec<u8>, ApiError> {
+    pub(crate) async fn termination_message(&self, id: &ContainerId) -> Result<Vec<u8>, ApiError> {
         self.monitor().termination_message(id.as_str()).map_err(denied)?;
+        let request = || Request::TerminationMessage(narrow::reference(id));
+        self.narrow_read(request, id.as_str()).await?;
         self.parts.containers.termination_message(&process::runtime_container(id)?)
     }
 

@@ -26,7 +26,9 @@ use casemate_agent_api::service::Agent;
 use casemate_containers::Exit;
 use casemate_policy::Policy;
 use casemate_policy::Sha256Digest;
+use casemate_policy_monitor::Monitor;
 use casemate_policy_monitor::ReferenceMonitor;
+use casemate_policy_rules::Judge;
 use tokio::sync::Semaphore;
 use tokio::sync::SemaphorePermit;
 use ttrpc::r#async::TtrpcContext;
@@ -78,7 +80,13 @@ impl Guest {
     /// A guest in phase "bound" that asks `monitor` about every request.
     #[must_use]
     pub fn with_monitor(monitor: Box<dyn ReferenceMonitor>, parts: Parts) -> Self {
-        Self::assemble(monitor, parts, Arc::default())
+        Self::assemble(monitor, None, parts, Arc::default())
+    }
+
+    /// A guest in phase "bound" that runs what `monitor` grants and `judge` lets pass.
+    #[must_use]
+    pub fn narrowed(monitor: Monitor, judge: Arc<dyn Judge>, parts: Parts) -> Self {
+        Self::assemble(Box::new(monitor), Some(judge), parts, Arc::default())
     }
 
     /// A guest that runs what `policy` carries, as far as the owner's extra rules let it.
@@ -88,17 +96,22 @@ impl Guest {
         parts: Parts,
         timeline: Arc<Timeline>,
     ) -> Result<Self, ApiError> {
-        let monitor = casemate_policy_rules::monitor(policy, rules).map_err(|error| {
+        let (monitor, judge) = casemate_policy_rules::monitor(policy, rules).map_err(|error| {
             // Its codes are the API's; a test compares them.
             ApiError::new(error.code().parse().unwrap_or(Code::InitdataInvalid), error)
         })?;
-        Ok(Self::assemble(monitor, parts, timeline))
+        Ok(Self::assemble(Box::new(monitor), judge, parts, timeline))
     }
 
-    fn assemble(monitor: Box<dyn ReferenceMonitor>, parts: Parts, timeline: Arc<Timeline>) -> Self {
+    fn assemble(
+        monitor: Box<dyn ReferenceMonitor>,
+        judge: Option<Arc<dyn Judge>>,
+        parts: Parts,
+        timeline: Arc<Timeline>,
+    ) -> Self {
         let attest = Arc::clone(&parts.attest);
         Self {
-            pod: Pod::new(monitor, parts, timeline),
+            pod: Pod::new(monitor, judge, parts, timeline),
             queue: Queue::start(),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
             audit: Arc::new(Audit::unsealed()),
@@ -274,7 +287,7 @@ impl Agent for Guest {
     ) -> ttrpc::Result<proto::Empty> {
         let _call = self.admit("Signal").map_err(rpc)?;
         let signal = Signal::try_from(request).map_err(malformed)?;
-        self.pod.signal(&signal).map_err(rpc)?;
+        self.pod.signal(&signal).await.map_err(rpc)?;
         Ok(proto::Empty::new())
     }
 
@@ -348,7 +361,7 @@ impl Agent for Guest {
     ) -> ttrpc::Result<proto::PidsReply> {
         let _call = self.admit("Pids").map_err(rpc)?;
         let id = ContainerId::try_from(request).map_err(malformed)?;
-        let pids = self.pod.pids(&id).map_err(rpc)?;
+        let pids = self.pod.pids(&id).await.map_err(rpc)?;
         Ok(proto::PidsReply { pids, ..Default::default() })
     }
 
@@ -359,7 +372,7 @@ impl Agent for Guest {
     ) -> ttrpc::Result<proto::StatsReply> {
         let _call = self.admit("Stats").map_err(rpc)?;
         let id = ContainerId::try_from(request).map_err(malformed)?;
-        let stats = self.pod.stats(&id).map_err(rpc)?;
+        let stats = self.pod.stats(&id).await.map_err(rpc)?;
         Ok(proto::StatsReply {
             cpu_usage_usec: stats.cpu_usage_usec,
             cpu_user_usec: stats.cpu_user_usec,
@@ -388,7 +401,7 @@ impl Agent for Guest {
     ) -> ttrpc::Result<proto::TerminationMessageReply> {
         let _call = self.admit("TerminationMessage").map_err(rpc)?;
         let id = ContainerId::try_from(request).map_err(malformed)?;
-        let message = self.pod.termination_message(&id).map_err(rpc)?;
+        let message = self.pod.termination_message(&id).await.map_err(rpc)?;
         Ok(proto::TerminationMessageReply { message, ..Default::default() })
     }
 

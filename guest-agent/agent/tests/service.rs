@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+#[expect(dead_code, reason = "the double serves other tests too")]
 mod fake;
 mod requests;
 

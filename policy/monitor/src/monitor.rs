@@ -203,12 +203,16 @@ impl ReferenceMonitor for Monitor {
     }
 
     fn signal(&mut self, process: &ProcessRef, signal: u32, all: bool) -> Result<(), Denial> {
+        self.check_signal(process, signal, all)?;
+        self.state.instance_mut(&process.container_id)?.disturbed = true;
+        Ok(())
+    }
+
+    fn check_signal(&self, process: &ProcessRef, signal: u32, all: bool) -> Result<(), Denial> {
         process::check_not_poisoned(&self.state)?;
         process::check_is_there(self.state.process(process)?, process)?;
         process::check_signal_scope(process, all)?;
-        process::check_signal(self.container_of(&process.container_id)?, signal)?;
-        self.state.instance_mut(&process.container_id)?.disturbed = true;
-        Ok(())
+        process::check_signal(self.container_of(&process.container_id)?, signal)
     }
 
     fn close_stdin(&mut self, process: &ProcessRef) -> Result<(), Denial> {

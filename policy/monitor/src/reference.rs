@@ -91,6 +91,16 @@ pub trait ReferenceMonitor: fmt::Debug + Send {
     /// the children of a script makes it skip its work and end well.
     fn signal(&mut self, process: &ProcessRef, signal: u32, all: bool) -> Result<(), Denial>;
 
+    /// Whether a signal would be granted now. It changes nothing, and [`ReferenceMonitor::signal`] has
+    /// the last word: this is for whoever must ask somebody else in between.
+    ///
+    /// # Errors
+    ///
+    /// At least that the process is unknown.
+    fn check_signal(&self, process: &ProcessRef, _signal: u32, _all: bool) -> Result<(), Denial> {
+        self.observe(process)
+    }
+
     /// The host closes a process's stdin.
     ///
     /// # Errors

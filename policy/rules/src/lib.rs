@@ -10,10 +10,11 @@
 //!
 //! # How it goes
 //!
-//! [`monitor`] gives the agent its monitor: the typed one, or with rules a [`Narrowed`] one around it.
-//! A [`Judge`] that does not say yes (a denial, an undefined rule, an error, a deadline) has the
-//! pending change rolled back. With feature `rego` the judge is [`Rules`]; without it the crate has
-//! the requests' shape alone and refuses to start where rules are given.
+//! [`monitor`] gives the agent its monitor, and with rules their [`Judge`]. A judge that does not say yes
+//! (a denial, an undefined rule, an error, a deadline) has the pending change rolled back. The agent
+//! asks it with [`consult`], outside of its lock on the monitor; [`Narrowed`] puts both into one monitor,
+//! for tools. With feature `rego` the judge is [`Rules`]; without it the crate has the requests' shape
+//! alone and refuses to start where rules are given.
 //!
 //! ```
 //! use casemate_policy_rules::Request;
@@ -43,6 +44,7 @@ pub use input::Input;
 pub use narrowed::Judge;
 pub use narrowed::Narrowed;
 pub use narrowed::Refusal;
+pub use narrowed::consult;
 pub use narrowed::container_name;
 pub use request::AskError;
 pub use request::Asked;

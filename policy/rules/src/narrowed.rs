@@ -26,7 +26,7 @@ use crate::Request;
 use crate::Signal;
 
 /// Says whether a granted request passes.
-pub trait Judge: fmt::Debug + Send {
+pub trait Judge: fmt::Debug + Send + Sync {
     /// Judges one request by itself.
     ///
     /// # Errors
@@ -49,7 +49,8 @@ pub enum Refusal {
     },
 }
 
-/// A monitor that grants what the monitor within grants and a [`Judge`] lets pass.
+/// A monitor that grants what the monitor within grants and a [`Judge`] lets pass, for callers that can
+/// wait for the judge.
 ///
 /// # Security
 ///
@@ -79,7 +80,7 @@ impl Narrowed {
         granted: (T, Pending),
     ) -> Result<(T, Pending), Denial> {
         let (answer, pending) = granted;
-        match ask(self.judge.as_ref(), request, container, grant) {
+        match consult(self.judge.as_ref(), &Input::new(request, container, grant)) {
             Ok(()) => Ok((answer, pending)),
             Err(denial) => {
                 self.inner.rollback(pending);
@@ -89,7 +90,8 @@ impl Narrowed {
     }
 
     fn read(&self, request: &Request, container_id: &str) -> Result<(), Denial> {
-        ask(self.judge.as_ref(), request, container_name(&self.inner, container_id), None)
+        let container = container_name(&self.inner, container_id);
+        consult(self.judge.as_ref(), &Input::new(request, container, None))
     }
 }
 
@@ -101,18 +103,17 @@ pub fn container_name<'a>(monitor: &'a dyn ReferenceMonitor, id: &str) -> Option
     named.find(|(_, container)| std::ptr::eq(*container, found)).map(|(name, _)| name.as_str())
 }
 
-/// A judge's denial in the monitor's words. What the rules said stays in the guest (A28).
-fn ask(
-    judge: &dyn Judge,
-    request: &Request,
-    container: Option<&str>,
-    grant: Option<&Grant>,
-) -> Result<(), Denial> {
-    let input = Input::new(request, container, grant);
-    judge.judge(&input).map_err(|_| Denial {
+/// A judge's word on a request that a monitor has granted, for callers that do not hold the monitor
+/// meanwhile; a judge may take seconds.
+///
+/// # Errors
+///
+/// The judge does not say yes. In the monitor's words: what the rules said stays in the guest (A28).
+pub fn consult(judge: &dyn Judge, input: &Input) -> Result<(), Denial> {
+    judge.judge(input).map_err(|_| Denial {
         rule: Rule::Rules,
         field: "request".to_owned(),
-        text: format!("the owner's rules do not allow this {}", request.name()),
+        text: format!("the owner's rules do not allow this {}", input.request),
     })
 }
 
@@ -161,15 +162,15 @@ impl ReferenceMonitor for Narrowed {
     }
 
     fn signal(&mut self, process: &ProcessRef, signal: u32, all: bool) -> Result<(), Denial> {
-        // A signal leaves its mark at once and nothing to roll back.
-        let before = self.inner.clone();
-        self.inner.signal(process, signal, all)?;
+        // A signal leaves its mark at once and nothing to roll back: the judge comes first.
+        self.check_signal(process, signal, all)?;
         let request = Request::Signal(Signal { process: process.into(), signal, all });
-        let judged = self.read(&request, &process.container_id);
-        if judged.is_err() {
-            self.inner = before;
-        }
-        judged
+        self.read(&request, &process.container_id)?;
+        self.inner.signal(process, signal, all)
+    }
+
+    fn check_signal(&self, process: &ProcessRef, signal: u32, all: bool) -> Result<(), Denial> {
+        self.inner.check_signal(process, signal, all)
     }
 
     fn close_stdin(&mut self, process: &ProcessRef) -> Result<(), Denial> {

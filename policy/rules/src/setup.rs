@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The monitor that the agent uses.
+//! The monitor and the judge that the agent uses.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use casemate_policy::DocumentError;
 use casemate_policy::Policy;
 use casemate_policy_monitor::Monitor;
-use casemate_policy_monitor::ReferenceMonitor;
 
-#[cfg(feature = "rego")]
-use crate::Narrowed;
+use crate::Judge;
 #[cfg(feature = "rego")]
 use crate::Rules;
 
-/// The monitor of a policy, narrowed by the owner's rules if there are any. Its rules are evaluated by
+/// The monitor of a policy, and the judge of the owner's rules if there are any. Rules are evaluated by
 /// this program run again: its `main` calls [`child_main`] first. Somebody else must collect the
 /// children of this process (PID 1 does).
 ///
@@ -24,10 +23,10 @@ use crate::Rules;
 pub fn monitor(
     policy: Policy,
     rules: Option<&str>,
-) -> Result<Box<dyn ReferenceMonitor>, SetupError> {
+) -> Result<(Monitor, Option<Arc<dyn Judge>>), SetupError> {
     let monitor = Monitor::new(policy).map_err(|source| SetupError::Policy { source })?;
     match rules {
-        None => Ok(Box::new(monitor)),
+        None => Ok((monitor, None)),
         #[cfg(feature = "rego")]
         Some(text) => {
             use casemate_rego_engine::Cage;
@@ -35,7 +34,7 @@ pub fn monitor(
 
             let rules = Rules::new(text, Cage::this_program(Reaping::Elsewhere))
                 .map_err(|error| SetupError::Rules { message: error.to_string() })?;
-            Ok(Box::new(Narrowed::new(monitor, Box::new(rules))))
+            Ok((monitor, Some(Arc::new(rules))))
         }
         #[cfg(not(feature = "rego"))]
         Some(_) => Err(SetupError::NoEngine),

@@ -194,8 +194,9 @@ fn the_input_is_as_documented() {
 
 #[test]
 fn the_agents_monitor_is_the_typed_one_without_rules() {
-    let mut found = monitor(policy(), None).unwrap();
-    judged().iter().for_each(|request| granted(found.as_mut(), request));
+    let (mut found, judge) = monitor(policy(), None).unwrap();
+    assert!(judge.is_none());
+    judged().iter().for_each(|request| granted(&mut found, request));
     assert!(matches!(found.policy().containers.len(), 1));
 }
 

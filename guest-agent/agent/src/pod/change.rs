@@ -25,8 +25,11 @@ use casemate_containers::Volume;
 use casemate_containers::WindowSize;
 use casemate_policy::Container;
 use casemate_policy::Policy;
+use casemate_policy_monitor::CreateRequest;
+use casemate_policy_monitor::Grant;
 use casemate_policy_monitor::Pending;
 use casemate_policy_monitor::Stdio as Granted;
+use casemate_policy_rules::Request;
 
 use super::Pod;
 use super::judge::create_request;
@@ -49,11 +52,11 @@ impl Pod {
     pub(crate) async fn set_network(self: Arc<Self>, network: Network) -> Result<(), ApiError> {
         // Another such request may have been before this one in the queue.
         crate::class::admit("SetNetwork", &self.phase())?;
-        let (pending, aliases) = {
-            let mut monitor = self.monitor();
-            let pending = monitor.network(&network_request(&network)?).map_err(denied)?;
-            (pending, monitor.policy().sandbox.hosts.clone())
-        };
+        let request = network_request(&network)?;
+        let pending = self.monitor().network(&request).map_err(denied)?;
+        let asked = || Request::SetNetwork((&request).into());
+        let pending = self.narrow(asked, None, None, pending).await?;
+        let aliases = self.monitor().policy().sandbox.hosts.clone();
         if let Err(error) = self.parts.network.apply(&network).await {
             // E14: a network that is half set is never set again; the VM is of no more use.
             self.monitor().poison();
@@ -89,10 +92,16 @@ impl Pod {
         create: Arc<CreateContainer>,
     ) -> Result<(), ApiError> {
         process::runtime_container(&create.id)?;
-        let mut monitor = self.monitor();
-        let (_, pending) = monitor.create(&create_request(&create)).map_err(denied)?;
-        monitor.rollback(pending);
+        let (_, pending) = self.grant_create(&create_request(&create)).await?;
+        self.monitor().rollback(pending);
         Ok(())
+    }
+
+    async fn grant_create(&self, request: &CreateRequest) -> Result<(Grant, Pending), ApiError> {
+        let (grant, pending) = self.monitor().create(request).map_err(denied)?;
+        let asked = || Request::CreateContainer(request.into());
+        let pending = self.narrow(asked, Some(&grant.container), Some(&grant), pending).await?;
+        Ok((grant, pending))
     }
 
     /// Fetches the secrets that the policy gives to a container. Not a change: it may take long.
@@ -116,11 +125,11 @@ impl Pod {
         let files = self.files().clone();
         let files = files.ok_or_else(|| ApiError::new(Code::RequestPhase, "no network is set"))?;
         let request = create_request(&create);
-        let (grant, container, volumes, pending) = {
+        let (grant, pending) = self.grant_create(&request).await?;
+        let (container, volumes, pending) = {
             let mut monitor = self.monitor();
-            let (grant, pending) = monitor.create(&request).map_err(denied)?;
             match monitor.container(&request.id).cloned() {
-                Some(container) => (grant, container, volumes(monitor.policy()), pending),
+                Some(container) => (container, volumes(monitor.policy()), pending),
                 None => {
                     monitor.rollback(pending);
                     return Err(ApiError::new(Code::Internal, "granted and not in the policy"));
@@ -178,10 +187,11 @@ impl Pod {
         let container = process::runtime_container(exec.process.container())?;
         let id = exec.process.exec().ok_or_else(|| unknown_process(&exec.process))?;
         let id = process::runtime_exec(id)?;
-        let mut monitor = self.monitor();
-        let cwd = monitor.container(container.as_str()).map(|c| c.cwd.clone());
+        let cwd = self.monitor().container(container.as_str()).map(|c| c.cwd.clone());
         let request = exec_request(&exec, &cwd.unwrap_or_default());
-        let (grant, pending) = monitor.exec(&request).map_err(denied)?;
+        let (grant, pending) = self.monitor().exec(&request).map_err(denied)?;
+        let asked = || Request::ExecProcess((&request).into());
+        let pending = self.narrow(asked, Some(&grant.container), Some(&grant), pending).await?;
         let plan = ExecSpec {
             container,
             exec: id,
@@ -192,7 +202,7 @@ impl Pod {
         };
         self.stdio.register(&exec.process, grant.stdio);
         self.processes().insert(exec.process, Process::planned(plan));
-        monitor.commit(pending);
+        self.monitor().commit(pending);
         Ok(())
     }
 
@@ -238,6 +248,8 @@ impl Pod {
     pub(crate) async fn put_volume(self: Arc<Self>, put: PutVolume) -> Result<(), ApiError> {
         let request = put_volume_request(&put);
         let (revision, pending) = self.monitor().put_volume(&request).map_err(denied)?;
+        let asked = || Request::PutVolume((&request).into());
+        let pending = self.narrow(asked, None, None, pending).await?;
         // A14: what was judged is what is written.
         let written = self.parts.containers.put_volume(put).await;
         match &written {
@@ -251,7 +263,11 @@ impl Pod {
     /// Changes limits of a container.
     pub(crate) async fn update(self: Arc<Self>, update: Update) -> Result<(), ApiError> {
         let id = process::runtime_container(&update.container)?;
-        let (limits, pending) = self.monitor().update(&update_request(&update)).map_err(denied)?;
+        let request = update_request(&update);
+        let (limits, pending) = self.monitor().update(&request).map_err(denied)?;
+        let name = self.name_in_policy(id.as_str());
+        let asked = || Request::Update((&request).into());
+        let pending = self.narrow(asked, name.as_deref(), None, pending).await?;
         let limits = Limits {
             memory_bytes: limits.memory,
             cpu_millis: limits.cpu_millis,

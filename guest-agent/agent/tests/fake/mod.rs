@@ -118,6 +118,12 @@ impl World {
         }
     }
 
+    /// Every process ends well.
+    pub(crate) fn end_all(&self) {
+        let processes: Vec<_> = self.processes.lock().unwrap().keys().cloned().collect();
+        processes.iter().for_each(|process| self.end(process, 0));
+    }
+
     /// Processes that have not ended.
     pub(crate) fn alive(&self) -> usize {
         self.processes.lock().unwrap().values().filter(|p| p.borrow().is_none()).count()
