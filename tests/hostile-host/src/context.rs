@@ -12,11 +12,23 @@ use crate::Mode;
 #[derive(Debug, Clone)]
 pub struct Context {
     mode: Mode,
+    in_room: bool,
 }
 
 impl Context {
     pub(crate) fn new(mode: Mode) -> Self {
-        Self { mode }
+        Self { mode, in_room: false }
+    }
+
+    /// The same in a room.
+    pub(crate) fn in_room(self) -> Self {
+        Self { in_room: true, ..self }
+    }
+
+    /// Whether this process has a kernel and namespaces to itself.
+    #[must_use]
+    pub(crate) fn is_in_room(&self) -> bool {
+        self.in_room
     }
 
     /// With or without the policy.
