@@ -43,8 +43,12 @@ struct Args {
 /// A part in the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
+    /// The machine.
     Keep,
+    /// A case.
     Enter,
+    /// The agent, to boot in a case's namespaces.
+    Agent,
 }
 
 fn main() -> ExitCode {
@@ -52,8 +56,10 @@ fn main() -> ExitCode {
         return code;
     }
     let args = Args::parse();
-    if args.room == Some(Part::Keep) {
-        return room::keep();
+    match args.room {
+        Some(Part::Keep) => return room::keep(),
+        Some(Part::Agent) => return room::boot_agent(),
+        Some(Part::Enter) | None => {}
     }
     match run(&args) {
         Ok(true) => ExitCode::SUCCESS,

@@ -24,6 +24,7 @@ use crate::Running;
 use crate::Verdict;
 use machine::Machine;
 
+pub use guest::boot_agent;
 pub use guest::enter;
 pub use guest::keep;
 

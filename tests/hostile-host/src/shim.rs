@@ -29,6 +29,7 @@ use casemate_agent_api::mux::StreamKind;
 use casemate_agent_api::proto;
 use casemate_agent_api::rpc;
 use casemate_agent_api::service::AgentClient;
+use casemate_audit::OwnerPublicKey;
 use casemate_policy::Policy;
 use casemate_policy_monitor::Monitor;
 use casemate_policy_monitor::ReferenceMonitor;
@@ -84,7 +85,7 @@ impl EvilShim {
     pub(crate) async fn bound(context: &Context, policy: &str) -> anyhow::Result<Self> {
         let world = Arc::new(World::default());
         let parts = world.parts();
-        Self::with_parts(context, policy, world, parts).await
+        Self::with_parts(context, policy, world, parts, Audit::unsealed()).await
     }
 
     /// The same, of parts that may be real.
@@ -93,13 +94,14 @@ impl EvilShim {
         policy: &str,
         world: Arc<World>,
         parts: Parts,
+        audit: Audit,
     ) -> anyhow::Result<Self> {
         let policy = Policy::parse(policy.as_bytes()).context("the test's policy")?;
         let monitor: Box<dyn ReferenceMonitor> = match context.mode() {
             Mode::Policy => Box::new(Monitor::new(policy.clone()).context("the test's policy")?),
             Mode::AllowAll => Box::new(AllowAll::new(policy.clone())),
         };
-        let audit = Arc::new(Audit::unsealed());
+        let audit = Arc::new(audit);
         let guest = Guest::with_monitor(monitor, parts);
         let guest = guest.with_audit(Arc::clone(&audit));
         let (doors, transport) = transport();
@@ -125,6 +127,19 @@ impl EvilShim {
     /// A guest of [`requests::POLICY`] in which container `c1`, named "web", runs.
     pub(crate) async fn running(context: &Context) -> anyhow::Result<Self> {
         let shim = Self::attested(context, requests::POLICY).await?;
+        shim.run(&requests::web("c1")).await?;
+        Ok(shim)
+    }
+
+    /// The same with an audit log that `owner` can read.
+    pub(crate) async fn running_sealed(
+        context: &Context,
+        owner: &OwnerPublicKey,
+    ) -> anyhow::Result<Self> {
+        let world = Arc::new(World::default());
+        let (parts, audit) = (world.parts(), Audit::sealed(owner)?);
+        let shim = Self::with_parts(context, requests::POLICY, world, parts, audit).await?;
+        let shim = shim.attest().await?;
         shim.run(&requests::web("c1")).await?;
         Ok(shim)
     }

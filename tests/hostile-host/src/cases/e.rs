@@ -10,6 +10,7 @@ mod launch;
 mod metadata;
 mod network;
 mod records;
+mod router;
 mod shim;
 mod virtio;
 mod vm;

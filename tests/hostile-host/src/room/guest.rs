@@ -90,6 +90,18 @@ fn carry_out(request: &str) -> anyhow::Result<Value> {
     serde_json::from_str(line).with_context(|| format!("{case} says {line}"))
 }
 
+/// Boots the agent in namespaces that a case made for it. Without a port to the host it goes no further
+/// than to prepare its guest.
+#[must_use]
+pub fn boot_agent() -> ExitCode {
+    // Its settings are for a guest: nowhere else may they be made.
+    if !is_room() {
+        eprintln!("the agent boots in a room and nowhere else");
+        return ExitCode::FAILURE;
+    }
+    casemate_agent::run()
+}
+
 /// Makes namespaces that are new a place where containers run: file systems of this kernel's that
 /// show them and nothing else, and a network with a loopback device.
 ///
@@ -97,7 +109,7 @@ fn carry_out(request: &str) -> anyhow::Result<Value> {
 ///
 /// When a mount cannot be made, or outside of a room.
 pub fn enter() -> anyhow::Result<()> {
-    ensure!(rustix::process::getpid().is_init(), "there is no room around this process");
+    ensure!(is_room(), "there is no room around this process");
     for (kind, target) in
         [("proc", "/proc"), ("sysfs", "/sys"), ("cgroup2", "/sys/fs/cgroup"), ("tmpfs", "/run")]
     {
@@ -108,11 +120,19 @@ pub fn enter() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether this process is the first of its namespace, on the room's kernel.
+fn is_room() -> bool {
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    rustix::process::getpid().is_init() && line.ends_with(ROOM)
+}
+
 fn mount(kind: &str, target: &str) -> anyhow::Result<()> {
     fs::create_dir_all(target)?;
     rustix::mount::mount(kind, target, kind, MountFlags::empty(), c"")
         .with_context(|| format!("mount {target}"))
 }
 
+/// How the kernel command line of a room ends.
+const ROOM: &str = "-- --room=keep\n";
 /// `MODULE_INIT_COMPRESSED_FILE`.
 const COMPRESSED: i32 = 4;

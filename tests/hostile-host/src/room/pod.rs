@@ -11,6 +11,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use anyhow::ensure;
 use async_trait::async_trait;
+use casemate_agent::Audit;
 use casemate_agent::Containers;
 use casemate_agent::NotUpdated;
 use casemate_agent::Parts;
@@ -89,7 +90,7 @@ impl Room {
         let real = Real { runtime: self.runtime.clone(), world: Arc::clone(&world) };
         let image = Arc::new(Image(self.image.clone()));
         let parts = Parts { containers: Arc::new(real), images: image, ..world.parts() };
-        EvilShim::with_parts(context, policy, world, parts).await
+        EvilShim::with_parts(context, policy, world, parts, Audit::unsealed()).await
     }
 
     /// The same, attested.
