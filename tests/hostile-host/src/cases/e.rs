@@ -7,6 +7,7 @@ mod devices;
 mod firmware;
 mod hardware;
 mod launch;
+mod lying_disk;
 mod metadata;
 mod network;
 mod records;
