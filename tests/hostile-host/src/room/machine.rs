@@ -9,6 +9,7 @@ use std::fs;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -35,7 +36,8 @@ pub(super) struct Machine {
     child: Child,
     requests: ChildStdin,
     replies: Receiver<String>,
-    folder: tempfile::TempDir,
+    /// What the kernel writes. Its name is gone, as this program may end without a word.
+    console: fs::File,
 }
 
 impl Machine {
@@ -50,7 +52,9 @@ impl Machine {
         let initramfs = folder.path().join("initramfs");
         fs::write(&initramfs, archive(context, &kernel, folder.path())?)?;
         let vmlinuz = find(&kernel, &|name| name.starts_with("vmlinuz-"));
-        let console = format!("file,id=console,path={}", folder.path().join(CONSOLE).display());
+        let path = folder.path().join("console");
+        let written = fs::File::options().read(true).write(true).create(true).open(&path)?;
+        let console = format!("file,id=console,path={}", path.display());
         let mut child = Command::new(QEMU)
             .args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "EPYC-v4"])
             .args(["-smp", "2", "-m", "1024", "-nodefaults", "-no-user-config", "-no-reboot"])
@@ -77,8 +81,11 @@ impl Machine {
                 }
             }
         });
-        let mut machine = Self { child, requests, replies, folder };
-        ensure!(machine.line()? == READY, "the room is not ready: {}", machine.console());
+        let mut machine = Self { child, requests, replies, console: written };
+        // It has read its files once it is ready.
+        let ready = machine.line();
+        drop(folder);
+        ensure!(ready? == READY, "the room is not ready: {}", machine.console());
         Ok(machine)
     }
 
@@ -100,9 +107,11 @@ impl Machine {
 
     /// The end of what the kernel wrote.
     fn console(&self) -> String {
-        let console = fs::read(self.folder.path().join(CONSOLE)).unwrap_or_default();
-        let end = console.len().saturating_sub(2000);
-        String::from_utf8_lossy(&console[end..]).into_owned()
+        let mut bytes = vec![0; 2000];
+        let length = self.console.metadata().map_or(0, |meta| meta.len());
+        let end = length.saturating_sub(2000);
+        let read = self.console.read_at(&mut bytes, end).unwrap_or_default();
+        String::from_utf8_lossy(&bytes[..read]).into_owned()
     }
 }
 
@@ -194,7 +203,6 @@ pub(super) const MODULES: [&str; 2] = ["overlay.ko.xz", "veth.ko.xz"];
 pub(super) const SWITCH: &str = "CASEMATE_SABOTAGE";
 
 const QEMU: &str = "qemu-system-x86_64";
-const CONSOLE: &str = "console";
 /// What stands behind `--` are arguments of the first process.
 const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check \
                             mitigations=off nokaslr cryptomgr.notests rdinit=/init -- --room=keep";
