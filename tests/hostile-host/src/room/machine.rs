@@ -53,7 +53,7 @@ impl Machine {
         fs::write(&initramfs, archive(context, &kernel, folder.path())?)?;
         let vmlinuz = find(&kernel, &|name| name.starts_with("vmlinuz-"));
         let path = folder.path().join("console");
-        let written = fs::File::options().read(true).write(true).create(true).open(&path)?;
+        let written = fs::File::options().read(true).write(true).create_new(true).open(&path)?;
         let console = format!("file,id=console,path={}", path.display());
         let mut child = Command::new(QEMU)
             .args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "EPYC-v4"])

@@ -163,6 +163,16 @@ pub(crate) async fn open_planted(
     Ok(opened.lines().map(str::to_owned).collect())
 }
 
+/// A pod whose program is busybox itself, for images that hold no other: its policy and the request
+/// for its container.
+pub(crate) fn of_busybox(id: &str) -> (String, proto::CreateContainerRequest) {
+    let argv = ["/bin/busybox", "sleep", "1000"];
+    let words = argv.map(|word| format!("{word:?}")).join(", ");
+    let policy = requests::POLICY.replace(r#""/bin/web", "--port", "80""#, &words);
+    let argv = argv.map(str::to_owned).into();
+    (policy, proto::CreateContainerRequest { argv, ..requests::web(id) })
+}
+
 /// The image that is there already.
 struct Image(PathBuf);
 

@@ -26,7 +26,7 @@ use crate::images::registry::Image;
 use crate::room;
 use crate::room::pod::BUSYBOX;
 use crate::room::pod::Room;
-use crate::shim::requests;
+use crate::room::pod::of_busybox;
 
 pub(super) const B3: Case = Case {
     id: "B3",
@@ -67,10 +67,8 @@ async fn b3(context: Context) -> Verdict {
     let honest = pulls.try_image(&honest, |_| None).await?;
     ensure!(honest.is_ok(), "the honest order is refused: {honest:?}");
     let room = Room::furnish().await?.with_image(&pulls.rootfs());
-    let policy = requests::POLICY.replace(r#""/bin/web", "--port", "80""#, SLEEP);
+    let (policy, request) = of_busybox("c1");
     let shim = room.attested(&context, &policy).await?;
-    let mut request = requests::web("c1");
-    request.argv = ["/bin/busybox", "sleep", "1000"].map(str::to_owned).into();
     let process = room.run(&shim, &request).await?;
     ensure!(process.read("/bin/app")? == program(), "the container's program is another layer's");
     ensure!(process.read("/etc/passwd")?.starts_with(b"root:"), "the lower layer is not there");
@@ -80,5 +78,3 @@ async fn b3(context: Context) -> Verdict {
          files those of the layers in their order",
     ))
 }
-
-const SLEEP: &str = r#""/bin/busybox", "sleep", "1000""#;

@@ -22,6 +22,7 @@ use crate::images::registry::Image;
 use crate::room;
 use crate::room::pod::BUSYBOX;
 use crate::room::pod::Room;
+use crate::room::pod::of_busybox;
 use crate::shim::requests;
 
 pub(super) const C14: Case = Case {
@@ -71,10 +72,8 @@ async fn c14(context: Context) -> Verdict {
     }
     // And who the container runs as.
     let room = Room::furnish().await?.with_image(&pulled.rootfs);
-    let policy = requests::POLICY.replace("\"/bin/web\", \"--port\", \"80\"", SLEEP);
+    let (policy, request) = of_busybox("c1");
     let shim = room.attested(&context, &policy).await?;
-    let mut request = requests::web("c1");
-    request.argv = ["/bin/busybox", "sleep", "1000"].map(str::to_owned).into();
     let process = room.run(&shim, &request).await?;
     for (word, right) in [("Uid", vec![1000; 4]), ("Gid", vec![1000; 4]), ("Groups", vec![])] {
         let numbers = process.numbers(word)?;
@@ -90,4 +89,3 @@ async fn c14(context: Context) -> Verdict {
 const PASSWD: &str =
     "root:x:0:0::/:\nweb:x:33:34::/:\nweb:x:0:0::/:\nbad:x:x:0::/:\n77:x:0:0::/:\n";
 const GROUP: &str = "web:x:34:\nroot:x:0:web\nevil:x:1000:web\n";
-const SLEEP: &str = "\"/bin/busybox\", \"sleep\", \"1000\"";

@@ -77,6 +77,9 @@ struct Device {
     interrupt: Option<File>,
 }
 
+/// A message: its number, its content, its descriptors.
+type Message = (u32, Vec<u8>, Vec<OwnedFd>);
+
 /// A part of the guest's memory.
 struct Region {
     guest: u64,
@@ -120,8 +123,8 @@ impl Device {
         }
     }
 
-    /// The next message: its number, its content, its descriptors.
-    fn message(&mut self) -> io::Result<Option<(u32, Vec<u8>, Vec<OwnedFd>)>> {
+    /// The next message; none once the VMM has gone.
+    fn message(&mut self) -> io::Result<Option<Message>> {
         let mut header = [0; 12];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -222,7 +225,7 @@ impl Device {
                     self.write_guest(address, &vec![byte; length as usize])?;
                 }
             }
-            let length = if number % 2 == 0 { u32::MAX } else { 0 };
+            let length = if number.is_multiple_of(2) { u32::MAX } else { 0 };
             self.give(u32::from(head), length)?;
         }
         Ok(())

@@ -102,7 +102,7 @@ async fn forge(context: Context) -> Verdict {
 /// In the guest: a container prints a log, frame by frame, and records in clear. It all comes out on
 /// its own stream, and the guest's log, opened by the owner, holds the host's requests and no more.
 async fn print_records(context: &Context, owner: &OwnerKey, log: &str) -> anyhow::Result<()> {
-    let shim = EvilShim::running_sealed(context, &owner.public_key()).await?;
+    let shim = EvilShim::running_sealed(context, owner.public_key()).await?;
     let printed = format!("{log}{{\"CALL\":\"SHUTDOWN\",\"VERDICT\":\"ALLOWED\"}}\n");
     let process = || anyhow::Ok(ProcessId::new(ContainerId::parse("c1")?, None));
     let mut stdout = shim.host.open(StreamKind::Stdout(process()?))?;
