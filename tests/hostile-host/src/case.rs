@@ -34,7 +34,7 @@ pub enum Level {
     U,
     /// The agent in process, or another program's real code on loopback.
     P,
-    /// The machine's kernel: mounts and namespaces.
+    /// A kernel: mounts, namespaces and containers in a [room](crate::room), or this machine's own.
     N,
     /// A real guest, or the files that it is booted from.
     V,

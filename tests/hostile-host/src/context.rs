@@ -12,11 +12,23 @@ use crate::Mode;
 #[derive(Debug, Clone)]
 pub struct Context {
     mode: Mode,
+    in_room: bool,
 }
 
 impl Context {
     pub(crate) fn new(mode: Mode) -> Self {
-        Self { mode }
+        Self { mode, in_room: false }
+    }
+
+    /// The same in a room.
+    pub(crate) fn in_room(self) -> Self {
+        Self { in_room: true, ..self }
+    }
+
+    /// Whether this process has a kernel and namespaces to itself.
+    #[must_use]
+    pub(crate) fn is_in_room(&self) -> bool {
+        self.in_room
     }
 
     /// With or without the policy.
@@ -59,10 +71,12 @@ impl Context {
     ///
     /// [`Missing`] when it has not been built.
     pub fn program(&self, name: &str) -> anyhow::Result<PathBuf> {
-        let target = target()?;
         let exe = std::env::current_exe().context("find this program")?;
-        let profile = exe.strip_prefix(&target)?.components().next().context("no profile")?;
-        present(target.join(profile).join(name), "cargo xtask build")
+        let folder = exe.parent().context("no folder")?;
+        // Test programs lie one folder further down.
+        let folder = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+        let folder = folder.context("no folder")?;
+        present(folder.join(name), "cargo xtask build")
     }
 }
 

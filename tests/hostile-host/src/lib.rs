@@ -21,6 +21,7 @@
 //! # Invariants
 //!
 //! - A case stops what it started and leaves nothing behind; what it sends stays on loopback.
+//! - What attacks a kernel attacks the one of a [`room`], never this machine's.
 //! - A case that cannot run says what is missing; it never passes unseen.
 
 #![allow(
@@ -39,6 +40,7 @@ mod images;
 mod mutation;
 pub mod mutation_list;
 mod report;
+pub mod room;
 mod runner;
 mod shim;
 

@@ -13,6 +13,7 @@ use casemate_hostile_host::list;
 use casemate_hostile_host::mutation_list;
 use casemate_hostile_host::mutation_list::FREE;
 use casemate_hostile_host::mutation_list::Free;
+use casemate_hostile_host::room;
 use casemate_hostile_host::table;
 use clap::Parser;
 
@@ -34,6 +35,20 @@ struct Args {
     /// Changes each leaf of every allowed request once, and prints what the host may change and why.
     #[arg(long)]
     mutations: bool,
+    /// For the machine that this program boots: it is its first process, or that of a case there.
+    #[arg(long, hide = true)]
+    room: Option<Part>,
+}
+
+/// A part in the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The machine.
+    Keep,
+    /// A case.
+    Enter,
+    /// The agent, to boot in a case's namespaces.
+    Agent,
 }
 
 fn main() -> ExitCode {
@@ -41,6 +56,11 @@ fn main() -> ExitCode {
         return code;
     }
     let args = Args::parse();
+    match args.room {
+        Some(Part::Keep) => return room::keep(),
+        Some(Part::Agent) => return room::boot_agent(),
+        Some(Part::Enter) | None => {}
+    }
     match run(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -56,6 +76,10 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         return mutations(args.json);
     }
     let selected = select(&args.cases)?;
+    let runner = Runner { in_room: args.room.is_some(), ..Runner::default() };
+    if runner.in_room {
+        room::enter()?;
+    }
     if args.list {
         for case in selected {
             match args.json {
@@ -70,8 +94,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     std::panic::set_hook(Box::new(|_| {}));
     let mut all = Vec::new();
     for case in selected {
-        let lines: Vec<Line> =
-            modes.iter().map(|mode| Runner::default().run(case, *mode)).collect();
+        let lines: Vec<Line> = modes.iter().map(|mode| runner.run(case, *mode)).collect();
         match args.json {
             true => lines.iter().for_each(|line| println!("{}", line.json())),
             false => println!("{}", table(case, &lines)),

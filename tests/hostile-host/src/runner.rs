@@ -18,11 +18,13 @@ use crate::Verdict;
 pub struct Runner {
     /// Most time of one case in one mode.
     pub patience: Duration,
+    /// Whether this process has a kernel and namespaces to itself: see [`crate::room`].
+    pub in_room: bool,
 }
 
 impl Default for Runner {
     fn default() -> Self {
-        Self { patience: Duration::from_secs(180) }
+        Self { patience: Duration::from_secs(180), in_room: false }
     }
 }
 
@@ -31,7 +33,7 @@ impl Runner {
     #[must_use]
     pub fn run(&self, case: &'static Case, mode: Mode) -> Line {
         let begun = Instant::now();
-        let patience = self.patience;
+        let Self { patience, in_room } = *self;
         let attack = thread::Builder::new().name(case.id.to_owned());
         let running = attack.spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -39,7 +41,9 @@ impl Runner {
                 .enable_all()
                 .build()?;
             let verdict = runtime.block_on(async {
-                let verdict = tokio::time::timeout(patience, (case.run)(Context::new(mode))).await;
+                let context = Context::new(mode);
+                let context = if in_room { context.in_room() } else { context };
+                let verdict = tokio::time::timeout(patience, (case.run)(context)).await;
                 verdict.unwrap_or_else(|_| Err(anyhow::anyhow!("no end after {patience:?}")))
             });
             // What the case has left blocked is not waited for.

@@ -18,6 +18,7 @@ use anyhow::ensure;
 use async_trait::async_trait;
 use casemate_agent::Audit;
 use casemate_agent::Guest;
+use casemate_agent::Parts;
 use casemate_agent::Transport;
 use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
@@ -28,6 +29,7 @@ use casemate_agent_api::mux::StreamKind;
 use casemate_agent_api::proto;
 use casemate_agent_api::rpc;
 use casemate_agent_api::service::AgentClient;
+use casemate_audit::OwnerPublicKey;
 use casemate_policy::Policy;
 use casemate_policy_monitor::Monitor;
 use casemate_policy_monitor::ReferenceMonitor;
@@ -81,14 +83,26 @@ pub(crate) struct Fingerprint {
 impl EvilShim {
     /// A guest in phase "bound".
     pub(crate) async fn bound(context: &Context, policy: &str) -> anyhow::Result<Self> {
-        let policy = Policy::parse(policy.as_bytes()).context("the test's policy")?;
         let world = Arc::new(World::default());
+        let parts = world.parts();
+        Self::with_parts(context, policy, world, parts, Audit::unsealed()).await
+    }
+
+    /// The same, of parts that may be real.
+    pub(crate) async fn with_parts(
+        context: &Context,
+        policy: &str,
+        world: Arc<World>,
+        parts: Parts,
+        audit: Audit,
+    ) -> anyhow::Result<Self> {
+        let policy = Policy::parse(policy.as_bytes()).context("the test's policy")?;
         let monitor: Box<dyn ReferenceMonitor> = match context.mode() {
             Mode::Policy => Box::new(Monitor::new(policy.clone()).context("the test's policy")?),
             Mode::AllowAll => Box::new(AllowAll::new(policy.clone())),
         };
-        let audit = Arc::new(Audit::unsealed());
-        let guest = Guest::with_monitor(monitor, world.parts());
+        let audit = Arc::new(audit);
+        let guest = Guest::with_monitor(monitor, parts);
         let guest = guest.with_audit(Arc::clone(&audit));
         let (doors, transport) = transport();
         tokio::spawn(casemate_agent::serve(transport, guest.clone()));
@@ -98,17 +112,34 @@ impl EvilShim {
 
     /// A guest that is attested and takes containers.
     pub(crate) async fn attested(context: &Context, policy: &str) -> anyhow::Result<Self> {
-        let shim = Self::bound(context, policy).await?;
-        shim.client.set_network(deadline(), &requests::network()).await.context("SetNetwork")?;
+        Self::bound(context, policy).await?.attest().await
+    }
+
+    /// Gives the guest its network and waits until it is attested.
+    pub(crate) async fn attest(self) -> anyhow::Result<Self> {
+        self.client.set_network(deadline(), &requests::network()).await.context("SetNetwork")?;
         let request = proto::AwaitReadyRequest { timeout_ms: 5000, ..Default::default() };
-        let reply = shim.client.await_ready(deadline(), &request).await.context("AwaitReady")?;
+        let reply = self.client.await_ready(deadline(), &request).await.context("AwaitReady")?;
         ensure!(reply.phase.enum_value() == Ok(proto::Phase::ATTESTED), "not attested");
-        Ok(shim)
+        Ok(self)
     }
 
     /// A guest of [`requests::POLICY`] in which container `c1`, named "web", runs.
     pub(crate) async fn running(context: &Context) -> anyhow::Result<Self> {
         let shim = Self::attested(context, requests::POLICY).await?;
+        shim.run(&requests::web("c1")).await?;
+        Ok(shim)
+    }
+
+    /// The same with an audit log that `owner` can read.
+    pub(crate) async fn running_sealed(
+        context: &Context,
+        owner: &OwnerPublicKey,
+    ) -> anyhow::Result<Self> {
+        let world = Arc::new(World::default());
+        let (parts, audit) = (world.parts(), Audit::sealed(owner)?);
+        let shim = Self::with_parts(context, requests::POLICY, world, parts, audit).await?;
+        let shim = shim.attest().await?;
         shim.run(&requests::web("c1")).await?;
         Ok(shim)
     }

@@ -61,6 +61,8 @@ pub(crate) struct World {
     ignores_signals: AtomicBool,
     /// What containers::create waits for, so that tests can look in between.
     pub(crate) create_gate: tokio::sync::Semaphore,
+    /// Where containers are real: what is there beside them.
+    look: Option<fn() -> Vec<String>>,
 }
 
 #[derive(Default)]
@@ -79,6 +81,8 @@ pub(crate) struct Effects {
     pub(crate) counts: BTreeMap<&'static str, usize>,
     /// Processes that have not ended.
     pub(crate) alive: Vec<String>,
+    /// Mounts and files, where they are real.
+    pub(crate) files: Vec<String>,
 }
 
 impl Effects {
@@ -97,11 +101,23 @@ impl Default for World {
             failing_creates: Mutex::default(),
             ignores_signals: AtomicBool::new(false),
             create_gate: tokio::sync::Semaphore::new(1 << 20),
+            look: None,
         }
     }
 }
 
 impl World {
+    /// A world with real containers beside it, whose traces `look` finds.
+    pub(crate) fn seen_by(look: fn() -> Vec<String>) -> Self {
+        Self { look: Some(look), ..Self::default() }
+    }
+
+    /// A container is about to be made of this.
+    pub(crate) fn created(&self, spec: &CreateSpec) {
+        self.count("create");
+        self.state().specs.insert(spec.id.to_string(), spec.clone());
+    }
+
     pub(crate) fn parts(self: &Arc<Self>) -> Parts {
         let world = || Arc::new(Handle(Arc::clone(self)));
         Parts {
@@ -120,6 +136,7 @@ impl World {
         let alive = processes.iter().filter(|(_, exit)| exit.borrow().is_none());
         effects.alive = alive.map(|(id, _)| format!("{id:?}")).collect();
         effects.alive.sort();
+        effects.files = self.look.map(|look| look()).unwrap_or_default();
         effects
     }
 

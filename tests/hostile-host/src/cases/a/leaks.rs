@@ -2,6 +2,7 @@
 //! What answers tell.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use anyhow::ensure;
 use casemate_agent_api::ApiError;
@@ -72,7 +73,7 @@ async fn a27(context: Context) -> Verdict {
 pub(super) const A28: Case = Case {
     id: "A28",
     level: Level::P,
-    attack: "guesses of a variable's value, judged by the texts of the denials",
+    attack: "guesses of a variable's value, judged by texts and times of the denials",
     defence: Defence::Code(Guard {
         function: "casemate_policy_monitor::guard::env::check_values",
         sabotage: "Err(Denial::new(Rule::Env, \"env\", variables.0.iter().filter_map(|v| match \
@@ -117,5 +118,47 @@ async fn a28(context: Context) -> Verdict {
     let error = shim.client.create_container(deadline(), &argv).await;
     let error = error.err().map(|error| ApiError::from_rpc(&error).to_string());
     ensure!(error.is_some_and(|text| !text.contains("/bin/web")), "the policy's argument");
-    Ok(Outcome::pass("one text for every guess, and it names the field"))
+    let times = guess_by_time(&context).await?;
+    Ok(Outcome::pass(format!("one text for every guess, and it names the field; {times}")))
 }
+
+/// The time of a denial against how much of the guess is right. The value is as long as one may be,
+/// so that a comparison that stops at the first difference has most to save.
+async fn guess_by_time(context: &Context) -> anyhow::Result<String> {
+    let value = "v".repeat(LONG);
+    let policy = requests::POLICY.replace(CANARY, &value);
+    let shim = EvilShim::attested(context, &policy).await?;
+    let guess = |right: usize| {
+        let mut request = requests::web("c1");
+        request.env.retain(|entry| !entry.starts_with("TOKEN="));
+        request.env.push(format!("TOKEN={}{}", &value[..right], "x".repeat(LONG - right)));
+        request
+    };
+    let guesses = [guess(0), guess(LONG / 2), guess(LONG - 1)];
+    let mut times = [const { Vec::new() }; 3];
+    // In turn, so that whatever else the machine does falls on all alike.
+    for _ in 0..ROUNDS {
+        for (guess, times) in guesses.iter().zip(&mut times) {
+            let begun = Instant::now();
+            let answer = shim.client.create_container(deadline(), guess).await;
+            times.push(begun.elapsed());
+            ensure!(answer.is_err(), "a wrong value is granted");
+        }
+    }
+    let middles = times.map(|mut times| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    });
+    let (least, most) = (middles.iter().min().copied(), middles.iter().max().copied());
+    let (least, most) = (least.unwrap_or_default(), most.unwrap_or_default());
+    ensure!(most <= least * 2, "the time depends on the guess: {middles:?}");
+    Ok(format!(
+        "medians of {ROUNDS} denials with nothing, half and all but one byte of {LONG} right lie \
+         within {least:?} and {most:?}, so a byte's share is far below a request's own"
+    ))
+}
+
+/// Length of the guessed value in bytes.
+const LONG: usize = 4096;
+/// How often each guess is made.
+const ROUNDS: usize = 101;

@@ -9,6 +9,7 @@ use casemate_agent_api::mux::StreamKind;
 use casemate_agent_api::proto;
 use casemate_agent_api::request::ContainerId;
 use casemate_agent_api::request::ProcessId;
+use protobuf::Message as _;
 use tokio::io::AsyncReadExt as _;
 
 use crate::Case;
@@ -53,8 +54,38 @@ async fn watch(context: Context) -> Verdict {
             ensure!(!matches!(read, Ok(Ok(1..))), "a silent container's output reaches the host");
         }
     }
-    Ok(Outcome::pass(
-        "without a grant in the policy no figure, id or byte of output leaves. What remains is the \
-         host's by nature and documented: traffic, sizes of image layers, times and exit codes",
-    ))
+    let answers = compare_sizes(&context).await?;
+    Ok(Outcome::pass(format!(
+        "without a grant in the policy no figure, id or byte of output leaves, and the sizes of \
+         {answers} answers do not depend on what the policy holds. What remains is the host's by \
+         nature and documented, and nothing is padded: traffic, sizes of image layers, times and \
+         exit codes"
+    )))
+}
+
+/// The sizes of all answers to the same requests, of pods that differ in what the host is not told.
+async fn compare_sizes(context: &Context) -> anyhow::Result<usize> {
+    let mut sizes = Vec::new();
+    for length in [1, 900] {
+        let policy = requests::POLICY.replace(requests::CANARY, &"s".repeat(length));
+        let shim = EvilShim::attested(context, &policy).await?;
+        let mut of_pod = Vec::new();
+        for call in requests::calls() {
+            if ["Shutdown", "NextEvent", "AwaitReady", "Wait", "Hello"].contains(&call.as_str()) {
+                continue;
+            }
+            let guess = requests::web("c1").write_to_bytes()?;
+            for payload in [vec![], b"\x0a\x02c1".to_vec(), guess] {
+                let size = match shim.raw(&call, payload).await {
+                    Ok(bytes) => bytes.len(),
+                    Err(error) => error.to_string().len(),
+                };
+                of_pod.push((call.clone(), size));
+            }
+        }
+        sizes.push(of_pod);
+    }
+    // With the double some of it is granted; then there are containers to tell about.
+    ensure!(!context.has_policy() || sizes[0] == sizes[1], "sizes differ: {sizes:?}");
+    Ok(sizes[0].len())
 }

@@ -9,6 +9,7 @@ use casemate_agent_api::Code;
 use casemate_agent_api::proto;
 use casemate_kbs_client::Endpoint;
 
+use super::router::advertise;
 use crate::Case;
 use crate::Context;
 use crate::Defence;
@@ -20,6 +21,7 @@ use crate::cases::d::broker::Guest;
 use crate::cases::d::broker::Owner;
 use crate::cases::d::impostor::Answers;
 use crate::cases::d::impostor::Impostor;
+use crate::room;
 use crate::shim::By;
 use crate::shim::EvilShim;
 use crate::shim::deadline;
@@ -28,7 +30,7 @@ use crate::shim::requests;
 pub(super) static E14: Case = Case {
     id: "E14",
     level: Level::P,
-    attack: "an interface named lo, loopback addresses, routes and gateways, an MTU of zero",
+    attack: "an interface named lo, loopback addresses, routes and gateways, router advertisements",
     defence: Defence::Code(Guard {
         function: "casemate_agent_api::request::network::route_destination",
         sabotage: "text.parse().map_err(|_| RequestError::new(\"destination\", Problem::Form))",
@@ -98,6 +100,11 @@ const ANYBODY: &str = r#"{
 }"#;
 
 async fn capture(context: Context) -> Verdict {
+    // What no request can say: the kernel's own ear for routers.
+    let advertised = room::stage(context.clone(), "E14", |_| Box::pin(advertise())).await?;
+    if context.is_in_room() || advertised.is_failure() {
+        return Ok(advertised);
+    }
     let shim = EvilShim::bound(&context, requests::POLICY).await?;
     let interface = |change: fn(&mut proto::Interface)| {
         let mut request = requests::network();
@@ -156,8 +163,9 @@ async fn capture(context: Context) -> Verdict {
     shim.deny("a second network", By::Code, Code::RequestPhase, again).await?;
     Ok(Outcome::pass(format!(
         "{} networks refused before anything is set, and a second one; neighbours, namespaces and \
-         rules of the kernel are in no request, and router advertisements are off",
-        attacks.len()
+         rules of the kernel are in no request; {}",
+        attacks.len(),
+        advertised.detail()
     )))
 }
 

@@ -16,6 +16,7 @@ use casemate_audit::Record;
 use casemate_audit::Verdict as Answer;
 use casemate_audit::check;
 use casemate_audit::line;
+use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::Case;
@@ -90,20 +91,41 @@ async fn forge(context: Context) -> Verdict {
     let found = checked.findings.iter().any(|f| matches!(f, Finding::OtherLog { .. }));
     ensure!(found && !checked.is_anchored, "a forged log passes: {:?}", checked.findings);
 
-    // In the guest: what a container prints is on a stream of its own and makes no record.
-    let shim = EvilShim::running(&context).await?;
-    let request = proto::ReadAuditRequest::new();
-    let before = shim.client.read_audit(deadline(), &request).await?;
-    let process = ProcessId::new(ContainerId::parse("c1")?, None);
-    let mut stdin = shim.host.open(StreamKind::Stdin(process))?;
-    stdin.write_all(right.as_bytes()).await?;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let after = shim.client.read_audit(deadline(), &request).await?;
-    let more = after.records.len().saturating_sub(before.records.len());
-    ensure!(more <= 1, "{more} records for what a container printed");
+    print_records(&context, &owner, &right).await?;
     Ok(Outcome::pass(format!(
-        "{} changes of a log and a forged one are found against the attested head; a container's \
-         output is no record",
+        "{} changes of a log and a forged one are found against the attested head; a container that \
+         prints records is heard on its own stream, and the log holds the host's requests alone",
         attacks.len()
     )))
+}
+
+/// In the guest: a container prints a log, frame by frame, and records in clear. It all comes out on
+/// its own stream, and the guest's log, opened by the owner, holds the host's requests and no more.
+async fn print_records(context: &Context, owner: &OwnerKey, log: &str) -> anyhow::Result<()> {
+    let shim = EvilShim::running_sealed(context, owner.public_key()).await?;
+    let printed = format!("{log}{{\"CALL\":\"SHUTDOWN\",\"VERDICT\":\"ALLOWED\"}}\n");
+    let process = || anyhow::Ok(ProcessId::new(ContainerId::parse("c1")?, None));
+    let mut stdout = shim.host.open(StreamKind::Stdout(process()?))?;
+    let mut stdin = shim.host.open(StreamKind::Stdin(process()?))?;
+    stdin.write_all(printed.as_bytes()).await?;
+    // The container echoes in upper case: once it is back, it has been printed.
+    let mut heard = vec![0; printed.len()];
+    let reading = stdout.read_exact(&mut heard);
+    tokio::time::timeout(Duration::from_secs(20), reading)
+        .await
+        .context("nothing is printed")??;
+    ensure!(heard == printed.to_ascii_uppercase().as_bytes(), "another text is printed");
+
+    let reply = shim.client.read_audit(deadline(), &proto::ReadAuditRequest::new()).await?;
+    let frames: String = reply.records.iter().map(|frame| line(frame)).collect();
+    let kept = line(&reply.boot) + &frames;
+    let checked = check(kept.as_bytes(), Some(owner), &[])?;
+    let opened = checked.entries.iter().filter_map(|entry| entry.record.as_ref());
+    let calls: Vec<_> = opened.map(|record| record.call.as_str().to_owned()).collect();
+    ensure!(calls.len() == reply.records.len(), "records that the owner cannot open: {calls:?}");
+    let asked = ["Hello", "SetNetwork", "AwaitReady", "CreateContainer", "Start", "ReadAudit"];
+    let strange: Vec<_> = calls.iter().filter(|call| !asked.contains(&call.as_str())).collect();
+    ensure!(strange.is_empty(), "records of what nobody asked: {strange:?}");
+    ensure!(calls.iter().filter(|call| *call == "Start").count() == 1, "a start too many");
+    Ok(())
 }

@@ -14,6 +14,8 @@ use casemate_guest_image::GuestImage;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
+use super::lying_disk::LyingDisk;
+use super::lying_disk::noticed;
 use super::vm::qemu::Guest;
 use super::vm::qemu::MEMORY;
 use super::vm::qemu::PATIENCE;
@@ -32,7 +34,7 @@ use crate::shim::requests;
 pub(super) static E5: Case = Case {
     id: "E5",
     level: Level::V,
-    attack: "a port and rings that lie: lengths, windows, streams, used elements",
+    attack: "a port, a disk and rings that lie: lengths, windows, streams, configurations, used elements",
     defence: Defence::Code(Guard {
         function: "casemate_agent_api::mux::session::Session::receive_data",
         sabotage: "{ if let Some(stream) = self.known(id)? { stream.inbox.extend(bytes); } \
@@ -107,8 +109,8 @@ async fn drained(port: &mut UnixStream) {
     let _ = tokio::io::copy(port, &mut tokio::io::sink()).await;
 }
 
-/// Writes rubbish into the used rings and descriptors of a running production guest, as devices can
-/// whatever the TEE: these pages are shared with the host.
+/// Gives a production guest a disk that lies, and then writes rubbish into the used rings and
+/// descriptors of all its devices, as a host can whatever the TEE: these pages are shared with it.
 fn lie_in_rings(context: &Context) -> anyhow::Result<String> {
     let manifest = context.artifact("guest/production/image.json")?;
     let image = GuestImage::read(manifest.parent().unwrap())?;
@@ -128,7 +130,19 @@ fn lie_in_rings(context: &Context) -> anyhow::Result<String> {
         MEMORY >> 20,
         memory.display()
     );
-    let running = guest.run_with_console(&["-object", &backend, "-machine", "memory-backend=ram"]);
+    let socket = folder.path().join("lying-disk");
+    let disk = LyingDisk::listen(&socket)?;
+    let socket = format!("socket,id=lying,path={}", socket.display());
+    let running = guest.run_with_console(&[
+        "-object",
+        &backend,
+        "-machine",
+        "memory-backend=ram",
+        "-chardev",
+        &socket,
+        "-device",
+        "vhost-user-blk-pci,chardev=lying,num-queues=1",
+    ]);
     // Its disk holds no initdata: the agent waits for a host to tell, and every driver is at work.
     running.wait_for("the guest does not start", PATIENCE);
     let mut qmp = running.qmp();
@@ -142,6 +156,15 @@ fn lie_in_rings(context: &Context) -> anyhow::Result<String> {
         random ^= random >> 7;
         random ^= random << 17;
         random
+    };
+    disk.go_wild();
+    let deadline = Instant::now() + PATIENCE;
+    let disk = loop {
+        match noticed(&disk, &running.console()) {
+            Ok(words) => break words,
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
     };
     let begun = Instant::now();
     let mut lies = 0_usize;
@@ -171,5 +194,8 @@ fn lie_in_rings(context: &Context) -> anyhow::Result<String> {
     for bad in ["general protection", "Oops", "BUG:", "KASAN"] {
         ensure!(!log.contains(bad), "the guest's kernel says {bad}");
     }
-    Ok(format!("{lies} lies in {} rings of a real guest, which then is {status}", rings.len()))
+    Ok(format!(
+        "{disk}; {lies} lies in {} rings of this guest, which then is {status}",
+        rings.len()
+    ))
 }

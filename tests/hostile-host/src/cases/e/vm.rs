@@ -3,8 +3,7 @@
 //! booted once for all cases that look at them, and what was seen of both.
 
 #[path = "../../../../../measured-boot/guest-image/tests/fixtures/boot_code.rs"]
-#[expect(dead_code, reason = "no card with a ROM is offered here")]
-mod boot_code;
+pub(crate) mod boot_code;
 mod fixtures;
 #[path = "../../../../../measured-boot/guest-image/tests/fixtures/fw_cfg.rs"]
 mod fw_cfg;
@@ -185,10 +184,12 @@ fn offered(folder: &Path) -> anyhow::Result<Vec<String>> {
     fs::write(path("sector"), [boot_code::boot_sector(), vec![0; 1 << 20]].concat())?;
     fs::create_dir_all(path("system/EFI/BOOT"))?;
     fs::write(path("system/EFI/BOOT/BOOTX64.EFI"), boot_code::efi_loader())?;
+    fs::write(path("rom"), boot_code::option_rom())?;
     let port = boot_code::PORT;
     let options = [
         ("-chardev", format!("file,id=said,path={}", path("said"))),
         ("-device", format!("isa-debugcon,iobase={port:#x},chardev=said")),
+        ("-device", format!("virtio-rng-pci,romfile={}", path("rom"))),
         ("-boot", "order=cdn,menu=on,strict=on".to_owned()),
         ("-fw_cfg", "name=opt/org.casemate/cmdline,string=init=/bin/sh".to_owned()),
         ("-fw_cfg", "name=opt/io.systemd.credentials/agent.debug,string=yes".to_owned()),
