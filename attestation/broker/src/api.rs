@@ -33,6 +33,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::time::timeout;
 
+use crate::appraiser::Appraiser;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::collateral::Collateral;
@@ -53,6 +54,7 @@ use refusal::Refusal;
 /// An open broker: its folder, its sessions and its keys.
 pub struct Broker {
     dir: PathBuf,
+    appraiser: Appraiser,
     store: Store,
     sessions: Mutex<Sessions>,
     signer: Signer,
@@ -72,6 +74,7 @@ impl Broker {
         let token_key = zeroize::Zeroizing::new(setup::read(dir, setup::TOKEN_KEY_FILE)?);
         Ok(Self {
             dir: dir.to_owned(),
+            appraiser: Appraiser::new(dir),
             store,
             sessions: Mutex::new(Sessions::default()),
             signer: Signer::new(&token_key)?,
@@ -79,6 +82,15 @@ impl Broker {
             collateral: Collateral::open(dir)?,
             clock,
         })
+    }
+
+    /// Evaluates policies in Rego in children of `program`, the broker's own, for a process whose
+    /// `main` does not call [`child_main`](crate::child_main).
+    #[cfg(feature = "rego")]
+    #[must_use]
+    pub fn with_evaluator(mut self, program: PathBuf) -> Self {
+        self.appraiser.set_program(program);
+        self
     }
 
     /// The database, for changes while the broker runs.

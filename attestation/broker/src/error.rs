@@ -143,6 +143,16 @@ pub enum BrokerError {
         /// What is wrong.
         problem: &'static str,
     },
+    /// `rules.rego` is no policy, or gives no claims.
+    #[cfg(feature = "rego")]
+    #[error("{} cannot be used", path.display())]
+    Rego {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<casemate_rego::RegoError>,
+    },
     /// `collateral.toml` is not usable.
     #[error("failed to use {}", path.display())]
     Collateral {
@@ -185,6 +195,8 @@ impl BrokerError {
             | Self::Requirements { .. }
             | Self::RequirementValue { .. }
             | Self::Collateral { .. } => Code::BrokerCommand,
+            #[cfg(feature = "rego")]
+            Self::Rego { .. } => Code::BrokerCommand,
             Self::Task | Self::Randomness | Self::Certificate { .. } => Code::Internal,
             _ => Code::BrokerStore,
         }

@@ -37,6 +37,7 @@
 //! - Sessions, connections, bodies and times are bounded by named constants.
 
 mod api;
+mod appraiser;
 mod audit;
 mod clock;
 mod collateral;
@@ -49,6 +50,7 @@ mod store;
 mod token;
 
 pub use api::Broker;
+pub use appraiser::child_main;
 pub use clock::Clock;
 pub use clock::SystemClock;
 pub use collateral::CollateralError;

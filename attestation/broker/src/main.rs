@@ -204,8 +204,13 @@ impl std::str::FromStr for InitdataDigest {
     }
 }
 
+fn main() -> ExitCode {
+    // The child that evaluates a policy has one thread and nothing set up.
+    casemate_broker::child_main().unwrap_or_else(answer)
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn answer() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     match run(Cli::parse().command).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -40,6 +40,11 @@ pub(crate) const DATABASE_FILE: &str = "broker.sqlite";
 pub(crate) const AUDIT_FILE: &str = "audit.jsonl";
 /// Demands on every guest.
 pub(crate) const RULES_FILE: &str = "rules.toml";
+/// Demands in Rego beside them, if there are any.
+pub(crate) const REGO_RULES_FILE: &str = "rules.rego";
+/// Reference values for those, beside the broker's own.
+#[cfg(feature = "rego")]
+pub(crate) const REGO_REFERENCES_FILE: &str = "rules-references.json";
 
 /// Makes a broker in `dir`: a TLS CA and a certificate for `hosts`, the key that signs tokens, an
 /// empty database and a file of rules to fill in. Denies everything until roots, reference values

@@ -2,31 +2,37 @@
 //! Attestation policies over the shared engine.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use casemate_ear::TrustVector;
-use casemate_rego_engine::EngineError;
-use casemate_rego_engine::Function;
+use casemate_rego_engine::Cage;
+use casemate_rego_engine::CageError;
+use casemate_rego_engine::Order;
 use casemate_rego_engine::Program;
 use serde_json::Value;
 
-/// A policy that parses and reads what it must.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy(Program);
+/// A policy that parses and reads what it must, and the cage in which it is evaluated.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    program: String,
+    cage: Cage,
+}
 
 impl Policy {
-    /// Reads a policy of package `policy`.
+    /// Reads a policy of package `policy`, which `cage` evaluates.
     ///
     /// # Errors
     ///
     /// The text is over the cap, is no Rego, or does not read both the launch measurement and the
     /// initdata: it would accept every tenant of the public image.
-    pub fn parse(text: &str) -> Result<Self, RegoError> {
-        if text.len() > Program::MAX_BYTES {
+    pub fn parse(text: &str, cage: Cage) -> Result<Self, RegoError> {
+        if text.len() > MAX_POLICY_BYTES {
             return Err(RegoError::TooLarge);
         }
         lint(text)?;
-        Ok(Self(Program::parse(text).map_err(|source| RegoError::Evaluation { source })?))
+        let program = format!("{text}\n{QUERY}\n");
+        let order = Order { program: program.clone(), rule: None, input: Value::Null };
+        cage.evaluate(&order).map_err(|source| RegoError::Evaluation { source })?;
+        Ok(Self { program, cage })
     }
 
     /// The trust claims that the policy gives `input`. Names in `references` are those that
@@ -34,22 +40,19 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// The evaluation fails or takes longer than [`casemate_rego_engine::MAX_TIME`], or its claims
-    /// are none, have an unknown name or do not fit into eight bits.
+    /// The input is no object; the evaluation fails or hits a cap of its process; or its claims are
+    /// none, have an unknown name or do not fit into eight bits.
     pub fn evaluate(
         &self,
         input: &Value,
         references: &BTreeMap<String, Value>,
     ) -> Result<TrustVector, RegoError> {
-        let references = Arc::new(references.clone());
-        let query = move |arguments: &[Value]| {
-            let name = arguments.first().and_then(Value::as_str);
-            name.and_then(|name| references.get(name)).cloned().unwrap_or(Value::Null)
-        };
-        let query = Function { name: QUERY, arguments: 1, body: Arc::new(query) };
-        let claims = self
-            .0
-            .evaluate(RULE, input, &[query])
+        let mut input = input.clone();
+        let members = input.as_object_mut().ok_or(RegoError::Input)?;
+        members.insert(REFERENCES.to_owned(), references.clone().into_iter().collect());
+        let order = Order { program: self.program.clone(), rule: Some(RULE.to_owned()), input };
+        let claims = self.cage.evaluate(&order);
+        let claims = claims
             .map_err(|source| RegoError::Evaluation { source })?
             .ok_or(RegoError::NoClaims)?;
         serde_json::from_value(claims).map_err(|source| RegoError::Claims { source })
@@ -78,8 +81,11 @@ fn lint(text: &str) -> Result<(), RegoError> {
 #[non_exhaustive]
 pub enum RegoError {
     /// The text is over the cap.
-    #[error("a policy has at most {max} bytes", max = Program::MAX_BYTES)]
+    #[error("a policy has at most {MAX_POLICY_BYTES} bytes")]
     TooLarge,
+    /// The input has no members.
+    #[error("the input is no object")]
+    Input,
     /// The measurement is not read.
     #[error("the policy does not read the measurement: it would accept whatever image boots")]
     NoMeasurement,
@@ -94,7 +100,7 @@ pub enum RegoError {
     Evaluation {
         /// What the engine says.
         #[source]
-        source: EngineError,
+        source: CageError,
     },
     /// The rule has no value.
     #[error("the policy gives no {RULE}")]
@@ -111,4 +117,11 @@ pub enum RegoError {
 }
 
 const RULE: &str = "data.policy.trust_claims";
-const QUERY: &str = "query_reference_value";
+/// What policies ask for reference values, as the ecosystem's service gives it: `null` for a name
+/// that is not known. Without `if`, so that it is the same in both versions of the language.
+const QUERY: &str =
+    "query_reference_value(name) := object.get(input, [\"reference_values\", name], null)";
+/// The member of the input that [`QUERY`] reads.
+const REFERENCES: &str = "reference_values";
+/// Longest policy, bytes: what the engine takes, but room for [`QUERY`].
+const MAX_POLICY_BYTES: usize = Program::MAX_BYTES - 256;

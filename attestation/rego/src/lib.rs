@@ -6,20 +6,22 @@
 //! # Who trusts whom
 //!
 //! The owner of the policy trusts the verifier that made the input: a policy sees claims, not
-//! signatures. A policy is not trusted to end or to be modest: the engine caps its time, and the
-//! program `casemate-rego` evaluates with a cap on the memory of its process.
+//! signatures. A policy is not trusted to end or to be modest: it is evaluated in a process of its
+//! own with caps on time and memory.
 //!
 //! # Security
 //!
-//! A policy only adds to a verdict. [`snp_input`] takes no evidence whose verdict is refused, so that
-//! no policy can affirm what the verifier refuses.
+//! A policy only narrows a verdict (`casemate_verifier::Verdict::appraised`). [`snp_input`] takes no
+//! evidence whose verdict is refused: no policy is asked about it.
 //!
 //! # Example
 //!
-//! ```
+//! ```no_run
 //! # #[cfg(feature = "rego")] {
 //! use std::collections::BTreeMap;
+//! use casemate_rego::Cage;
 //! use casemate_rego::Policy;
+//! use casemate_rego::Reaping;
 //!
 //! let text = r#"
 //! package policy
@@ -35,7 +37,9 @@
 //!     ("init_data".to_owned(), serde_json::json!(["cd"])),
 //! ]);
 //! let input = serde_json::json!({"snp": {"measurement": "ab"}, "init_data": "cd"});
-//! let claims = Policy::parse(text)?.evaluate(&input, &references)?;
+//! // Runs this program again, whose `main` calls `casemate_rego::child_main` first.
+//! let policy = Policy::parse(text, Cage::this_program(Reaping::Here))?;
+//! let claims = policy.evaluate(&input, &references)?;
 //! assert_eq!((claims.executables, claims.configuration), (3, 2));
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -45,6 +49,12 @@
 mod engine;
 mod input;
 
+#[cfg(feature = "rego")]
+pub use casemate_rego_engine::Cage;
+#[cfg(feature = "rego")]
+pub use casemate_rego_engine::Reaping;
+#[cfg(feature = "rego")]
+pub use casemate_rego_engine::child_main;
 #[cfg(feature = "rego")]
 pub use engine::Policy;
 #[cfg(feature = "rego")]

@@ -4,14 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::process::Command;
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
 use casemate_ear::Status;
+use casemate_rego::Cage;
 use casemate_rego::Policy;
+use casemate_rego::Reaping;
 use casemate_rego::RegoError;
 use serde_json::Value;
 use serde_json::json;
@@ -49,6 +49,12 @@ trust_claims := {
 }
 "#;
 
+/// Reads a policy, to be evaluated by this package's program.
+fn parse(text: &str) -> Result<Policy, RegoError> {
+    let cage = Cage::new(PathBuf::from(env!("CARGO_BIN_EXE_casemate-rego")), Reaping::Here);
+    Policy::parse(text, cage)
+}
+
 fn input() -> Value {
     json!({
         "snp": {
@@ -72,7 +78,7 @@ fn references() -> BTreeMap<String, Value> {
 
 #[test]
 fn a_policy_of_the_ecosystem_runs() {
-    let policy = Policy::parse(POLICY).unwrap();
+    let policy = parse(POLICY).unwrap();
     let claims = policy.evaluate(&input(), &references()).unwrap();
     assert_eq!((claims.executables, claims.hardware, claims.configuration), (3, 2, 2));
     assert_eq!(claims.status(), Status::Affirming);
@@ -86,14 +92,14 @@ fn a_policy_of_the_ecosystem_runs() {
 
 #[test]
 fn a_policy_that_names_nobody_is_refused() {
-    let without = |word: &str| Policy::parse(&POLICY.replace(word, "elsewhere"));
+    let without = |word: &str| parse(&POLICY.replace(word, "elsewhere"));
     assert!(matches!(without("measurement"), Err(RegoError::NoMeasurement)));
     assert!(matches!(without("init_data"), Err(RegoError::NoInitdata)));
     let comment = format!("{}\n# init_data\n", POLICY.replace("init_data", "elsewhere"));
-    assert!(matches!(Policy::parse(&comment), Err(RegoError::NoInitdata)));
-    assert!(matches!(Policy::parse("measurement init_data ("), Err(RegoError::Evaluation { .. })));
+    assert!(matches!(parse(&comment), Err(RegoError::NoInitdata)));
+    assert!(matches!(parse("measurement init_data ("), Err(RegoError::Evaluation { .. })));
     let huge = format!("{POLICY}#{}", " ".repeat(300 << 10));
-    assert!(matches!(Policy::parse(&huge), Err(RegoError::TooLarge)));
+    assert!(matches!(parse(&huge), Err(RegoError::TooLarge)));
 }
 
 #[test]
@@ -102,7 +108,7 @@ fn claims_that_are_none_are_errors() {
         let text = format!(
             "package policy\nimport rego.v1\nx := [input.snp.measurement, input.init_data]\n{claims}\n"
         );
-        Policy::parse(&text).unwrap().evaluate(&input(), &BTreeMap::new())
+        parse(&text).unwrap().evaluate(&input(), &BTreeMap::new())
     };
     assert!(gives(r#"trust_claims := {"hardware": 2}"#).is_ok());
     for bad in [
@@ -128,33 +134,13 @@ trust_claims := {"hardware": 2} if { count({[a, b, c] | some a in n; some b in n
 #[test]
 fn time_is_capped() {
     let begin = Instant::now();
-    let found = Policy::parse(ENDLESS).unwrap().evaluate(&input(), &BTreeMap::new());
+    let found = parse(ENDLESS).unwrap().evaluate(&input(), &BTreeMap::new());
     assert!(matches!(found, Err(RegoError::Evaluation { .. })), "{found:?}");
     assert!(begin.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
 fn memory_is_capped_in_the_process() {
-    let dir = std::env::temp_dir().join(format!("casemate-rego-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let run = |policy: &str| {
-        let file = dir.join("policy.rego");
-        std::fs::write(&file, policy).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_casemate-rego"))
-            .arg(&file)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let request = json!({"input": input(), "references": references()});
-        child.stdin.take().unwrap().write_all(request.to_string().as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    };
-    let output = run(POLICY);
-    assert!(output.status.success());
-    let claims: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(claims.get("hardware"), Some(&json!(2)));
     // Doubles a string until there is no more.
     let mut hungry = String::from(
         "package policy\nimport rego.v1\nx := [input.snp.measurement, input.init_data]\ns0 := \"0123456789abcdef\"\n",
@@ -163,6 +149,45 @@ fn memory_is_capped_in_the_process() {
         hungry.push_str(&format!("s{} := concat(\"\", [s{n}, s{n}])\n", n + 1));
     }
     hungry.push_str("trust_claims := {\"hardware\": 2} if { count(s28) > 0 }\n");
-    assert!(!run(&hungry).status.success());
-    std::fs::remove_dir_all(&dir).unwrap();
+    let found = parse(&hungry).unwrap().evaluate(&input(), &BTreeMap::new());
+    assert!(matches!(found, Err(RegoError::Evaluation { .. })), "{found:?}");
+    // Whoever asked lives on.
+    assert!(parse(POLICY).unwrap().evaluate(&input(), &references()).is_ok());
+}
+
+#[test]
+fn reference_values_are_what_the_caller_gave_and_null_else() {
+    let policy = parse(
+        r#"
+package policy
+import rego.v1
+x := [input.snp.measurement, input.init_data]
+default hardware := 97
+hardware := 2 if {
+    query_reference_value("no such name") == null
+    query_reference_value("number") == 7
+    query_reference_value("list") == ["a\"b\\", {"c": null}]
+}
+trust_claims := {"hardware": hardware}
+"#,
+    )
+    .unwrap();
+    let references = [("number", json!(7)), ("list", json!(["a\"b\\", {"c": null}]))];
+    let references = references.into_iter().map(|(name, set)| (name.to_owned(), set)).collect();
+    assert_eq!(policy.evaluate(&input(), &references).unwrap().hardware, 2);
+    assert_eq!(policy.evaluate(&input(), &BTreeMap::new()).unwrap().hardware, 97);
+    // What the input says of itself is no reference value (D14).
+    let mut forged = input();
+    let known = json!({"number": 7, "list": ["a\"b\\", {"c": null}]});
+    forged.as_object_mut().unwrap().insert("reference_values".to_owned(), known);
+    assert_eq!(policy.evaluate(&forged, &BTreeMap::new()).unwrap().hardware, 97);
+    assert!(matches!(policy.evaluate(&json!([]), &BTreeMap::new()), Err(RegoError::Input)));
+}
+
+#[test]
+fn a_policy_without_the_import_runs_too() {
+    let old = "package policy\nx := [input.snp.measurement, input.init_data]\ntrust_claims := {\"executables\": v, \"configuration\": 2} if { input.snp.measurement in query_reference_value(\"m\"); v := 3 }\n";
+    let references = BTreeMap::from([("m".to_owned(), json!(["aa"]))]);
+    let claims = parse(old).unwrap().evaluate(&input(), &references).unwrap();
+    assert_eq!((claims.executables, claims.configuration), (3, 2));
 }

@@ -15,11 +15,13 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ring::digest;
 use rsa::pkcs1::{DecodeRsaPrivateKey, EncodeRsaPrivateKey};
+use rsa::pkcs1v15;
 use rsa::pkcs8::EncodePublicKey;
 use rsa::pss::SigningKey as PssKey;
 use rsa::rand_core::RngCore;
-use rsa::sha2::Sha384;
-use rsa::signature::{RandomizedSigner, SignatureEncoding};
+use rsa::sha2::{Sha256, Sha384};
+use rsa::signature::{RandomizedSigner, SignatureEncoding, Signer as _};
+use rsa::traits::PublicKeyParts;
 use zeroize::Zeroizing;
 
 pub use curve::{P256Key, P384Key};
@@ -32,12 +34,15 @@ use stream::{Stream, derive};
 /// Size of the authorities' keys in bits, as AMD's.
 pub const RSA_BITS: usize = 4096;
 
+/// Size of a TPM's attestation key in bits.
+const TPM_BITS: usize = 2048;
+
 /// The keys of one seed.
 pub struct Keys {
     seed: Zeroizing<[u8; 32]>,
     bits: usize,
     folder: Option<PathBuf>,
-    authorities: [OnceLock<RsaKey>; 3],
+    authorities: [OnceLock<RsaKey>; 4],
 }
 
 /// Which RSA key.
@@ -49,9 +54,11 @@ pub enum Authority {
     Ask,
     /// Signs leased keys.
     Asvk,
+    /// Signs the quotes of a TPM; 2048 bits, as such keys have.
+    Tpm,
 }
 
-/// An RSA key that signs with RSASSA-PSS, SHA-384 and 48 bytes of salt.
+/// An RSA key that signs with RSASSA-PSS, SHA-384 and 48 bytes of salt, or as TPMs do.
 pub struct RsaKey {
     key: PssKey<Sha384>,
     spki: Vec<u8>,
@@ -155,16 +162,17 @@ impl Keys {
     ///
     /// [`KeysError`].
     pub fn rsa(&self, authority: Authority) -> Result<&RsaKey, KeysError> {
-        let [ark, ask, asvk] = &self.authorities;
-        let (place, name) = match authority {
-            Authority::Ark => (ark, "ark"),
-            Authority::Ask => (ask, "ask"),
-            Authority::Asvk => (asvk, "asvk"),
+        let [ark, ask, asvk, tpm] = &self.authorities;
+        let (place, name, bits) = match authority {
+            Authority::Ark => (ark, "ark", self.bits),
+            Authority::Ask => (ask, "ask", self.bits),
+            Authority::Asvk => (asvk, "asvk", self.bits),
+            Authority::Tpm => (tpm, "tpm", TPM_BITS),
         };
         if let Some(key) = place.get() {
             return Ok(key);
         }
-        let key = self.load_rsa(name)?;
+        let key = self.load_rsa(name, bits)?;
         Ok(place.get_or_init(|| key))
     }
 
@@ -196,7 +204,7 @@ impl Keys {
         Stream::new(&self.seed, name).take()
     }
 
-    fn load_rsa(&self, name: &str) -> Result<RsaKey, KeysError> {
+    fn load_rsa(&self, name: &str, bits: usize) -> Result<RsaKey, KeysError> {
         let file = self.folder.as_ref().map(|folder| folder.join(format!("{name}.key")));
         if let Some(path) = file.as_ref().filter(|path| path.exists()) {
             let bytes = fs::read(path).map(Zeroizing::new).map_err(|source| KeysError::File {
@@ -208,7 +216,7 @@ impl Keys {
                 .map_err(|_| KeysError::Malformed { path: path.clone() })?;
             return self.rsa_key(key, name);
         }
-        let key = rsa::RsaPrivateKey::new(&mut Stream::new(&self.seed, name), self.bits)
+        let key = rsa::RsaPrivateKey::new(&mut Stream::new(&self.seed, name), bits)
             .map_err(|_| KeysError::Generate)?;
         if let Some(path) = file {
             let der = key.to_pkcs1_der().map_err(|_| KeysError::Generate)?;
@@ -233,6 +241,24 @@ impl RsaKey {
     #[must_use]
     pub fn spki(&self) -> &[u8] {
         &self.spki
+    }
+
+    /// Modulus and exponent, big-endian.
+    #[must_use]
+    pub fn numbers(&self) -> (Vec<u8>, Vec<u8>) {
+        let key: &rsa::RsaPrivateKey = self.key.as_ref();
+        (key.n().to_bytes_be(), key.e().to_bytes_be())
+    }
+
+    /// A signature as a TPM makes them: RSASSA-PKCS1-v1_5 with SHA-256.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError::Sign`].
+    pub fn sign_as_tpm(&self, message: &[u8]) -> Result<Vec<u8>, CertificateError> {
+        let key: &rsa::RsaPrivateKey = self.key.as_ref();
+        let signature = pkcs1v15::SigningKey::<Sha256>::new(key.clone()).try_sign(message);
+        signature.map(|signature| signature.to_vec()).map_err(|_| CertificateError::Sign)
     }
 }
 

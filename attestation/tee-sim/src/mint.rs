@@ -2,14 +2,16 @@
 //! Mints evidence of any product, version, TCB, policy and time, with all its certificates and
 //! collateral; good, or with faults that one check each must find.
 //!
-//! A plan ([`snp::Plan`], [`tdx::Plan`]) says everything that will be written. A fault changes the
+//! A plan ([`snp::Plan`], [`tdx::Plan`], [`az_vtpm::Plan`]) says everything that will be written. A fault changes the
 //! plan before anything is signed, so that signatures stay right and only one thing is wrong.
 
+pub mod az_vtpm;
 pub mod fault;
 pub mod policy;
 pub mod snp;
 pub mod tdx;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,21 +25,30 @@ use crate::x509::CertificateError;
 
 /// Which technology.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Tee {
     /// AMD SEV-SNP.
     Snp,
     /// Intel TDX.
     Tdx,
+    /// AMD SEV-SNP behind Azure's paravisor and its TPM.
+    AzSnpVtpm,
+    /// Intel TDX behind Azure's paravisor and its TPM.
+    AzTdxVtpm,
 }
 
 impl Tee {
+    /// Every technology.
+    pub const ALL: [Self; 4] = [Self::Snp, Self::Tdx, Self::AzSnpVtpm, Self::AzTdxVtpm];
+
     /// Its name on command lines.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Snp => "snp",
             Self::Tdx => "tdx",
+            Self::AzSnpVtpm => "az-snp-vtpm",
+            Self::AzTdxVtpm => "az-tdx-vtpm",
         }
     }
 }
@@ -80,6 +91,8 @@ pub enum Role {
     Crl,
     /// TDX quote.
     Quote,
+    /// Evidence as a guest of Confidential Containers sends it, JSON.
+    Evidence,
     /// Collateral in the form of `dcap-qvl`, JSON.
     Collateral,
     /// Event log of the firmware.
@@ -95,12 +108,15 @@ pub struct Told {
     pub tee: Tee,
     /// Time of the verification.
     pub at: String,
-    /// Expected REPORT_DATA, hex.
+    /// Expected REPORT_DATA, behind a TPM the nonce that it quotes over; hex.
     pub report_data: String,
     /// Expected launch digest (SNP) or MRTD (TDX), hex.
     pub measurement: String,
-    /// Expected HOST_DATA (SNP) or MRCONFIGID (TDX), hex.
+    /// Expected HOST_DATA (SNP) or MRCONFIGID (TDX), hex; behind a TPM the digest of the initdata.
     pub host_data: String,
+    /// Expected registers of a TPM, hex.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pcrs: BTreeMap<usize, String>,
 }
 
 /// Why nothing was minted.
@@ -128,6 +144,14 @@ pub enum MintError {
     TooLong {
         /// Which.
         what: &'static str,
+    },
+    /// A fault of one technology was wanted of another one.
+    #[error("evidence of {tee} cannot have the fault {fault}")]
+    OtherTee {
+        /// What was to be minted.
+        tee: &'static str,
+        /// The fault.
+        fault: &'static str,
     },
     /// JSON could not be written.
     #[error("failed to write JSON")]
@@ -201,7 +225,7 @@ struct Expected<'a> {
     told: &'a Told,
     expected: &'static str,
     faults: &'a [&'a fault::Fault],
-    files: std::collections::BTreeMap<Role, &'static str>,
+    files: BTreeMap<Role, &'static str>,
 }
 
 /// A time as RFC 3339.

@@ -133,6 +133,8 @@ codes! {
     Pcr = "pcr", next: "quote the registers that the policy names, and compare what the guest booted";
     /// The TPM quote is over another nonce.
     Nonce = "nonce", next: "ask for a quote over the value of this session";
+    /// A policy in Rego, which the owner asks beside the verifier's rules, does not affirm the guest.
+    Rego = "rego", next: "compare the claims with what the owner's Rego policy demands, and its reference values with what runs";
 }
 
 impl fmt::Display for Code {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::Code;
 use crate::Measurement;
 
+mod appraisal;
 mod findings;
 mod vector;
 
@@ -79,6 +80,8 @@ pub enum Source {
     EventLog,
     /// In a TPM's quote.
     Tpm,
+    /// In what a policy of the owner's says of the guest.
+    Appraisal,
 }
 
 /// What came out of a rule.
@@ -222,6 +225,7 @@ impl fmt::Display for Source {
             Self::Collateral => "collateral",
             Self::EventLog => "event-log",
             Self::Tpm => "tpm",
+            Self::Appraisal => "appraisal",
         })
     }
 }

@@ -10,6 +10,7 @@ mod input;
 mod judgement;
 mod page;
 mod policy;
+mod rego;
 mod roots;
 mod snp;
 mod tdx;

@@ -440,6 +440,17 @@ fn evidence_of_the_ecosystem_is_judged() {
     unusable(&["evidence", "--tee", "tdx", "--file", &genuine]);
 }
 
+#[cfg(not(feature = "rego"))]
+#[test]
+fn a_policy_in_rego_is_never_passed_over() {
+    let desk = Desk::new();
+    let policy = desk.write("policy.rego", b"package policy");
+    let text = unusable(&desk.args(&["--rego", &policy]));
+    assert!(text.contains("--features rego"), "{text}");
+    // Reference values alone are for nothing.
+    unusable(&desk.args(&["--rego-reference", &policy]));
+}
+
 #[test]
 fn quotes_are_judged() {
     let (quote, collateral) =

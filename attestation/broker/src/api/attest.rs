@@ -83,6 +83,8 @@ struct Asked<'a> {
     evidence: &'a str,
     init_data: Option<&'a InitData>,
     report_data: [u8; 64],
+    /// What the report data is a hash of.
+    runtime_data: Value,
     now: u64,
 }
 
@@ -116,6 +118,8 @@ async fn judge(
         evidence: request.tee_evidence.primary_evidence.get(),
         init_data: request.init_data.as_ref(),
         report_data,
+        runtime_data: serde_json::to_value(&request.runtime_data)
+            .map_err(|error| refuse(error.to_string()))?,
         now,
     };
     let Judged { verdict, host_data, claims } = match pending.tee {

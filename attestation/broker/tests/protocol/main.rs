@@ -6,6 +6,7 @@
 mod audit_head;
 mod collateral;
 mod harness;
+mod rego;
 mod release;
 mod tdx;
 mod wire;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use casemate_tee_sim::mint::az_vtpm::{self, AzFault, Hardware, Version};
 use casemate_tee_sim::mint::fault::Fault;
 use casemate_tee_sim::mint::snp::{self, Levels, Product, ReportVersion, SignerKind, SnpFault};
 use casemate_tee_sim::mint::tdx::{self, Form, TdxFault};
@@ -32,6 +33,12 @@ enum Evidence {
     /// A TDX quote: quote.bin, chain.pem, root.pem, collateral.json, event-log.bin, policy.toml and
     /// expected.json.
     Tdx(Tdx),
+    /// Evidence of an SNP guest on Azure, behind a TPM: evidence.json, chain.pem, ask.pem, root.pem,
+    /// crl.der, policy.toml and expected.json.
+    AzSnpVtpm(AzVtpm),
+    /// Evidence of a TD on Azure, behind a TPM: evidence.json, chain.pem, root.pem, collateral.json,
+    /// policy.toml and expected.json.
+    AzTdxVtpm(AzVtpm),
 }
 
 #[derive(Args)]
@@ -106,6 +113,36 @@ struct Tdx {
     mutate: Vec<String>,
 }
 
+#[derive(Args)]
+struct AzVtpm {
+    #[command(flatten)]
+    source: Source,
+    /// The folder to write to.
+    #[arg(long)]
+    out: PathBuf,
+    /// Version of the JSON form.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=2))]
+    evidence_version: u8,
+    /// What the quote is over, up to 64 bytes in hexadecimal digits.
+    #[arg(long)]
+    nonce: Option<String>,
+    /// Digest of the initdata, which register 8 is extended with, 32 bytes.
+    #[arg(long)]
+    init_data: Option<String>,
+    /// Register 4, the boot programs, 32 bytes.
+    #[arg(long)]
+    pcr4: Option<String>,
+    /// Register 9, kernel and initramfs, 32 bytes.
+    #[arg(long)]
+    pcr9: Option<String>,
+    /// Launch digest or MRTD of the paravisor, 48 bytes.
+    #[arg(long)]
+    measurement: Option<String>,
+    /// Puts a fault in; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    mutate: Vec<String>,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum ProductName {
     Milan,
@@ -138,7 +175,15 @@ impl Mint {
         match self.evidence {
             Some(Evidence::Snp(snp)) => snp.run(),
             Some(Evidence::Tdx(tdx)) => tdx.run(),
-            None => bail!("say which evidence to mint: snp or tdx"),
+            Some(Evidence::AzSnpVtpm(az)) => {
+                let good = az_vtpm::Options::snp(az.source.at()?);
+                az.run(good)
+            }
+            Some(Evidence::AzTdxVtpm(az)) => {
+                let good = az_vtpm::Options::tdx(az.source.at()?);
+                az.run(good)
+            }
+            None => bail!("say which evidence to mint: snp, tdx, az-snp-vtpm or az-tdx-vtpm"),
         }
     }
 }
@@ -208,6 +253,43 @@ impl Tdx {
     }
 }
 
+impl AzVtpm {
+    fn run(self, good: az_vtpm::Options) -> anyhow::Result<()> {
+        let tee = good.tee();
+        let faults = by_name(&self.mutate, tee, |name| AzFault::by_name(tee, name))?;
+        let names = faults.iter().map(|fault| fault.fault()).collect();
+        let minted = self.options(good)?.mint(&self.source.keys()?, &faults)?;
+        write(&minted, &self.out, names)
+    }
+
+    fn options(&self, good: az_vtpm::Options) -> anyhow::Result<az_vtpm::Options> {
+        let measurement = self.measurement.as_deref();
+        Ok(az_vtpm::Options {
+            version: match self.evidence_version {
+                0 => Version::V0,
+                1 => Version::V1,
+                _ => Version::V2,
+            },
+            hardware: match good.hardware {
+                Hardware::Snp(good) => Hardware::Snp(snp::Options {
+                    measurement: given(measurement, good.measurement)?,
+                    ..good
+                }),
+                Hardware::Tdx(good) => {
+                    Hardware::Tdx(tdx::Options { mr_td: given(measurement, good.mr_td)?, ..good })
+                }
+            },
+            nonce: match &self.nonce {
+                Some(text) => hex::decode(text).context("the nonce is not hexadecimal")?,
+                None => good.nonce,
+            },
+            init_data: given(self.init_data.as_deref(), good.init_data)?,
+            boot: given(self.pcr4.as_deref(), good.boot)?,
+            kernel: given(self.pcr9.as_deref(), good.kernel)?,
+        })
+    }
+}
+
 fn given<const N: usize>(text: Option<&str>, otherwise: [u8; N]) -> anyhow::Result<[u8; N]> {
     text.map_or(Ok(otherwise), bytes)
 }
@@ -236,5 +318,8 @@ fn list() -> String {
     };
     let snp = SnpFault::ALL.iter().map(|fault| line(Tee::Snp, fault.fault()));
     let tdx = TdxFault::ALL.iter().map(|fault| line(Tee::Tdx, fault.fault()));
-    snp.chain(tdx).collect()
+    let az = [Tee::AzSnpVtpm, Tee::AzTdxVtpm]
+        .into_iter()
+        .flat_map(|tee| AzFault::of(tee).into_iter().map(move |fault| line(tee, fault.fault())));
+    snp.chain(tdx).chain(az).collect()
 }

@@ -43,6 +43,8 @@ pub(crate) struct SuiteArguments {
 enum TeeName {
     Snp,
     Tdx,
+    AzSnpVtpm,
+    AzTdxVtpm,
 }
 
 impl SuiteArguments {
@@ -50,11 +52,13 @@ impl SuiteArguments {
         let asked = match self.tee {
             Some(TeeName::Snp) => vec![Tee::Snp],
             Some(TeeName::Tdx) => vec![Tee::Tdx],
-            None => vec![Tee::Snp, Tee::Tdx],
+            Some(TeeName::AzSnpVtpm) => vec![Tee::AzSnpVtpm],
+            Some(TeeName::AzTdxVtpm) => vec![Tee::AzTdxVtpm],
+            None => Tee::ALL.to_vec(),
         };
         let tees: Vec<Tee> = asked.into_iter().filter(|tee| self.against.takes(*tee)).collect();
         if tees.is_empty() {
-            bail!("the command takes neither {{report}} nor {{quote}}");
+            bail!("the command takes none of {{report}}, {{quote}} and {{evidence}}");
         }
         let temporary = tempfile::tempdir().context("failed to make a temporary folder")?;
         let keys = self.source.keys()?;

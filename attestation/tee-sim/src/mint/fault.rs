@@ -36,6 +36,8 @@ pub enum Need {
     EventLog,
     /// Collateral.
     Collateral,
+    /// The expected registers of the TPM, or the policy, which has them.
+    Pcrs,
     /// The policy file: without one nobody said that this is not wanted.
     Policy,
 }
@@ -52,6 +54,7 @@ impl Need {
             Self::Measurement => "measurement",
             Self::EventLog => "event_log",
             Self::Collateral => "collateral",
+            Self::Pcrs => "pcr4",
             Self::Policy => "policy",
         }
     }

@@ -98,7 +98,7 @@ impl SnpPolicy {
                 BTreeMap::new()
             },
         };
-        toml::to_string(&Document { snp: Some(table), tdx: None })
+        toml::to_string(&Document { snp: Some(table), ..Document::default() })
     }
 }
 
@@ -106,10 +106,12 @@ fn at_least(value: impl std::fmt::Display) -> String {
     format!(">= {value}")
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct Document {
     snp: Option<Snp>,
     tdx: Option<Tdx>,
+    az_vtpm: Option<AzVtpm>,
 }
 
 #[derive(Serialize)]
@@ -198,6 +200,7 @@ pub struct TdxPolicy {
     /// The platform on which the TD may run, by PPID.
     pub(crate) platform: [u8; 16],
     pub(crate) evaluation_number: u32,
+    pub(crate) require_event_log: bool,
 }
 
 impl TdxPolicy {
@@ -215,13 +218,13 @@ impl TdxPolicy {
             rtmr1,
             rtmr2,
             rtmr3,
-            require_event_log: true,
+            require_event_log: self.require_event_log,
             tcb_evaluation_number: at_least(self.evaluation_number),
             mrseam: hex::encode(self.mr_seam),
             allow_xfam: format!("{:#x}", self.xfam),
             place: Platforms { platforms: vec![hex::encode(self.platform)] },
         };
-        toml::to_string(&Document { snp: None, tdx: Some(table) })
+        toml::to_string(&Document { tdx: Some(table), ..Document::default() })
     }
 }
 
@@ -245,4 +248,29 @@ struct Tdx {
 #[derive(Serialize)]
 struct Platforms {
     platforms: Vec<String>,
+}
+
+/// What a policy for evidence of a TPM has beside the table of the hardware.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TpmPolicy {
+    /// The values that registers must have.
+    pub(crate) pcrs: BTreeMap<usize, [u8; 32]>,
+}
+
+impl TpmPolicy {
+    /// The table as TOML, to stand behind that of the hardware.
+    ///
+    /// # Errors
+    ///
+    /// When a number does not fit TOML's.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let pcrs = self.pcrs.iter().map(|(index, value)| (index.to_string(), hex::encode(value)));
+        let table = AzVtpm { pcr: pcrs.collect() };
+        toml::to_string(&Document { az_vtpm: Some(table), ..Document::default() })
+    }
+}
+
+#[derive(Serialize)]
+struct AzVtpm {
+    pcr: BTreeMap<String, String>,
 }

@@ -2,6 +2,7 @@
 //! The cases: good evidence of every form, and every fault.
 
 use crate::keys::Keys;
+use crate::mint::az_vtpm::{self, AzFault, Version};
 use crate::mint::fault::{Fault, Need};
 use crate::mint::snp::{self, Product, ReportVersion, SignerKind, SnpFault};
 use crate::mint::tdx::{self, Form, TdxFault};
@@ -14,10 +15,14 @@ pub enum Case {
     GoodSnp(&'static GoodSnp),
     /// Good TDX evidence.
     GoodTdx(&'static GoodTdx),
+    /// Good evidence of a TPM, on SNP or TDX.
+    GoodAz(Tee, &'static GoodAz),
     /// Faulty SNP evidence.
     Snp(SnpFault),
     /// Faulty TDX evidence.
     Tdx(TdxFault),
+    /// Faulty evidence of a TPM, on SNP or TDX.
+    Az(Tee, AzFault),
 }
 
 /// A form of good SNP evidence.
@@ -39,13 +44,31 @@ pub struct GoodTdx {
     form: Form,
 }
 
+/// A form of good evidence of a TPM.
+#[derive(Debug)]
+pub struct GoodAz {
+    name: &'static str,
+    text: &'static str,
+    version: Version,
+}
+
 /// All cases; plain good evidence is the first.
-pub fn cases(tee: Tee) -> impl Iterator<Item = Case> {
-    let snp =
-        GOOD_SNP.iter().map(Case::GoodSnp).chain(SnpFault::ALL.iter().copied().map(Case::Snp));
-    let tdx =
-        GOOD_TDX.iter().map(Case::GoodTdx).chain(TdxFault::ALL.iter().copied().map(Case::Tdx));
-    snp.chain(tdx).filter(move |case| case.tee() == tee)
+#[must_use]
+pub fn cases(tee: Tee) -> Vec<Case> {
+    match tee {
+        Tee::Snp => {
+            let faults = SnpFault::ALL.iter().copied().map(Case::Snp);
+            GOOD_SNP.iter().map(Case::GoodSnp).chain(faults).collect()
+        }
+        Tee::Tdx => {
+            let faults = TdxFault::ALL.iter().copied().map(Case::Tdx);
+            GOOD_TDX.iter().map(Case::GoodTdx).chain(faults).collect()
+        }
+        Tee::AzSnpVtpm | Tee::AzTdxVtpm => {
+            let faults = AzFault::of(tee).into_iter().map(|fault| Case::Az(tee, fault));
+            GOOD_AZ.iter().map(|good| Case::GoodAz(tee, good)).chain(faults).collect()
+        }
+    }
 }
 
 impl Case {
@@ -55,6 +78,7 @@ impl Case {
         match self {
             Self::GoodSnp(_) | Self::Snp(_) => Tee::Snp,
             Self::GoodTdx(_) | Self::Tdx(_) => Tee::Tdx,
+            Self::GoodAz(tee, _) | Self::Az(tee, _) => *tee,
         }
     }
 
@@ -64,8 +88,10 @@ impl Case {
         match self {
             Self::GoodSnp(good) => good.name,
             Self::GoodTdx(good) => good.name,
+            Self::GoodAz(_, good) => good.name,
             Self::Snp(fault) => fault.fault().name,
             Self::Tdx(fault) => fault.fault().name,
+            Self::Az(_, fault) => fault.fault().name,
         }
     }
 
@@ -75,8 +101,10 @@ impl Case {
         match self {
             Self::GoodSnp(good) => good.text,
             Self::GoodTdx(good) => good.text,
+            Self::GoodAz(_, good) => good.text,
             Self::Snp(fault) => fault.fault().text,
             Self::Tdx(fault) => fault.fault().text,
+            Self::Az(_, fault) => fault.fault().text,
         }
     }
 
@@ -84,9 +112,10 @@ impl Case {
     #[must_use]
     pub const fn fault(&self) -> Option<&'static Fault> {
         match self {
-            Self::GoodSnp(_) | Self::GoodTdx(_) => None,
+            Self::GoodSnp(_) | Self::GoodTdx(_) | Self::GoodAz(..) => None,
             Self::Snp(fault) => Some(fault.fault()),
             Self::Tdx(fault) => Some(fault.fault()),
+            Self::Az(_, fault) => Some(fault.fault()),
         }
     }
 
@@ -109,6 +138,7 @@ impl Case {
     pub fn needs(&self) -> &'static [Need] {
         match self {
             Self::GoodSnp(good) => good.needs,
+            Self::GoodAz(..) => &[Need::Pcrs],
             _ => self.fault().map_or(&[], |fault| fault.needs),
         }
     }
@@ -121,6 +151,10 @@ impl Case {
     pub fn mint(&self, keys: &Keys, at: u64) -> Result<Minted, MintError> {
         let snp = snp::Options::new(Product::Genoa, at);
         let tdx = tdx::Options::new(Form::V4, at);
+        let az = |tee: &Tee| match tee {
+            Tee::Tdx | Tee::AzTdxVtpm => az_vtpm::Options::tdx(at),
+            Tee::Snp | Tee::AzSnpVtpm => az_vtpm::Options::snp(at),
+        };
         match self {
             Self::GoodSnp(good) => {
                 let options = snp::Options::new(good.product, at);
@@ -129,6 +163,10 @@ impl Case {
                 options.mint(keys, &[])
             }
             Self::GoodTdx(good) => tdx::Options::new(good.form, at).mint(keys, &[]),
+            Self::GoodAz(tee, good) => {
+                az_vtpm::Options { version: good.version, ..az(tee) }.mint(keys, &[])
+            }
+            Self::Az(tee, fault) => az(tee).mint(keys, &[*fault]),
             Self::Snp(fault) => snp.mint(keys, &[*fault]),
             Self::Tdx(fault) => tdx.mint(keys, &[*fault]),
         }
@@ -209,4 +247,10 @@ static GOOD_TDX: [GoodTdx; 3] = [
     GoodTdx { name: "good", text: "version 4", form: Form::V4 },
     GoodTdx { name: "good-v5-td10", text: "version 5, body of TDX 1.0", form: Form::V5Td10 },
     GoodTdx { name: "good-v5-td15", text: "version 5, body of TDX 1.5", form: Form::V5Td15 },
+];
+
+static GOOD_AZ: [GoodAz; 3] = [
+    GoodAz { name: "good", text: "version 2 of the JSON", version: Version::V2 },
+    GoodAz { name: "good-v1", text: "version 1 of the JSON", version: Version::V1 },
+    GoodAz { name: "good-v0", text: "JSON before there were versions", version: Version::V0 },
 ];

@@ -17,7 +17,7 @@ pub fn table(summary: &Summary) -> String {
         let outcome = outcome(result);
         line(&mut text, [result.tee.name(), result.name, expected, &got, &reason, &outcome]);
     }
-    for tee in [Tee::Snp, Tee::Tdx] {
+    for tee in Tee::ALL {
         if summary.cases.iter().any(|result| result.tee == tee) {
             text.push_str(&sentence(summary, tee));
         }
@@ -81,5 +81,5 @@ fn sentence(summary: &Summary, tee: Tee) -> String {
 
 fn line(text: &mut String, [tee, case, expected, got, reason, result]: [&str; 6]) {
     // Writing to a string does not fail.
-    let _ = writeln!(text, "{tee:4} {case:34} {expected:8} {got:17} {reason:24} {result}");
+    let _ = writeln!(text, "{tee:11} {case:34} {expected:8} {got:17} {reason:24} {result}");
 }

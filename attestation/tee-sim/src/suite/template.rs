@@ -48,12 +48,14 @@ enum Place {
     ReportData,
     HostData,
     Measurement,
+    /// A register of a TPM.
+    Pcr(usize),
     Folder,
     Tee,
 }
 
-/// Placeholders by name; TDX's names of two values are others than SNP's.
-const KNOWN: [(&str, Place); 18] = [
+/// Placeholders by name; TDX's names of two values are others than SNP's, and so are a TPM's.
+const KNOWN: [(&str, Place); 23] = [
     ("report", Place::File(Role::Report)),
     ("vcek", Place::File(Role::Vcek)),
     ("chain", Place::File(Role::Chain)),
@@ -61,15 +63,20 @@ const KNOWN: [(&str, Place); 18] = [
     ("root", Place::File(Role::Root)),
     ("crl", Place::File(Role::Crl)),
     ("quote", Place::File(Role::Quote)),
+    ("evidence", Place::File(Role::Evidence)),
     ("collateral", Place::File(Role::Collateral)),
     ("event_log", Place::File(Role::EventLog)),
     ("policy", Place::File(Role::Policy)),
     ("at", Place::At),
     ("report_data", Place::ReportData),
+    ("nonce", Place::ReportData),
     ("host_data", Place::HostData),
+    ("init_data", Place::HostData),
     ("mr_config_id", Place::HostData),
     ("measurement", Place::Measurement),
     ("mrtd", Place::Measurement),
+    ("pcr4", Place::Pcr(4)),
+    ("pcr9", Place::Pcr(9)),
     ("dir", Place::Folder),
     ("tee", Place::Tee),
 ];
@@ -107,6 +114,7 @@ impl Template {
         let file = match tee {
             Tee::Snp => Role::Report,
             Tee::Tdx => Role::Quote,
+            Tee::AzSnpVtpm | Tee::AzTdxVtpm => Role::Evidence,
         };
         self.appends || self.has(Place::File(file)) || self.has(Place::Folder)
     }
@@ -114,7 +122,11 @@ impl Template {
     /// Whether the verifier is given this.
     #[must_use]
     pub fn gives(&self, need: Need) -> bool {
+        let policy = Place::File(Role::Policy);
         let place = match need {
+            // Either of the two says which registers are good.
+            Need::Pcrs if self.has(policy) => policy,
+            Need::Pcrs => Place::Pcr(4),
             Need::At => Place::At,
             Need::Crl => Place::File(Role::Crl),
             Need::ReportData => Place::ReportData,
@@ -122,7 +134,7 @@ impl Template {
             Need::Measurement => Place::Measurement,
             Need::EventLog => Place::File(Role::EventLog),
             Need::Collateral => Place::File(Role::Collateral),
-            Need::Policy => Place::File(Role::Policy),
+            Need::Policy => policy,
         };
         self.appends || self.has(place) || self.has(Place::Folder)
     }
@@ -143,16 +155,28 @@ impl Template {
         });
         let mut arguments: Vec<OsString> = own.collect();
         if self.appends {
-            arguments.push(minted.told.tee.name().into());
-            let flags = match minted.told.tee {
-                Tee::Snp => SNP_FLAGS,
-                Tee::Tdx => TDX_FLAGS,
+            let tee = minted.told.tee;
+            let (kind, flags) = match tee {
+                Tee::Snp => (vec![tee.name()], SNP_FLAGS),
+                Tee::Tdx => (vec![tee.name()], TDX_FLAGS),
+                Tee::AzSnpVtpm => (vec!["evidence", "--tee", tee.name()], AZ_SNP_FLAGS),
+                Tee::AzTdxVtpm => (vec!["evidence", "--tee", tee.name()], AZ_TDX_FLAGS),
             };
+            arguments.extend(kind.into_iter().map(OsString::from));
             for (flag, place) in flags {
                 let value = value(*place, minted, folder);
-                if !value.is_empty() {
-                    arguments.extend([OsString::from(flag), value]);
+                if value.is_empty() {
+                    continue;
                 }
+                arguments.push(flag.into());
+                arguments.push(match place {
+                    Place::Pcr(index) => {
+                        let mut pair = OsString::from(format!("{index}="));
+                        pair.push(value);
+                        pair
+                    }
+                    _ => value,
+                });
             }
             arguments.push("--json".into());
         }
@@ -189,6 +213,33 @@ const TDX_FLAGS: &[(&str, Place)] = &[
     ("--policy", Place::File(Role::Policy)),
 ];
 
+const AZ_SNP_FLAGS: &[(&str, Place)] = &[
+    ("--file", Place::File(Role::Evidence)),
+    ("--chain", Place::File(Role::Chain)),
+    ("--trust-root", Place::File(Role::Root)),
+    ("--crl", Place::File(Role::Crl)),
+    ("--at", Place::At),
+    ("--report-data", Place::ReportData),
+    ("--host-data", Place::HostData),
+    ("--measurement", Place::Measurement),
+    ("--pcr", Place::Pcr(4)),
+    ("--pcr", Place::Pcr(9)),
+    ("--policy", Place::File(Role::Policy)),
+];
+
+const AZ_TDX_FLAGS: &[(&str, Place)] = &[
+    ("--file", Place::File(Role::Evidence)),
+    ("--collateral", Place::File(Role::Collateral)),
+    ("--trust-root", Place::File(Role::Root)),
+    ("--at", Place::At),
+    ("--report-data", Place::ReportData),
+    ("--host-data", Place::HostData),
+    ("--mrtd", Place::Measurement),
+    ("--pcr", Place::Pcr(4)),
+    ("--pcr", Place::Pcr(9)),
+    ("--policy", Place::File(Role::Policy)),
+];
+
 fn value(place: Place, minted: &Minted, folder: &Path) -> OsString {
     let told = &minted.told;
     match place {
@@ -197,6 +248,7 @@ fn value(place: Place, minted: &Minted, folder: &Path) -> OsString {
         Place::ReportData => (&told.report_data).into(),
         Place::HostData => (&told.host_data).into(),
         Place::Measurement => (&told.measurement).into(),
+        Place::Pcr(index) => told.pcrs.get(&index).map(OsString::from).unwrap_or_default(),
         Place::Folder => folder.into(),
         Place::Tee => told.tee.name().into(),
     }
@@ -290,5 +342,11 @@ mod tests {
         assert!(!snp.gives(Need::Policy) && !snp.gives(Need::At));
         let both = Template::parse("verify {dir} {at}").unwrap();
         assert!(both.takes(Tee::Tdx) && both.gives(Need::At));
+        let tpm = Template::parse("verify {evidence} {pcr4} {pcr9}").unwrap();
+        assert!(tpm.takes(Tee::AzSnpVtpm) && tpm.takes(Tee::AzTdxVtpm) && !tpm.takes(Tee::Snp));
+        assert!(tpm.gives(Need::Pcrs) && !tpm.gives(Need::Policy));
+        let policy = Template::parse("verify {evidence} {policy}").unwrap();
+        assert!(policy.gives(Need::Pcrs));
+        assert!(!Template::parse("verify {evidence}").unwrap().gives(Need::Pcrs));
     }
 }

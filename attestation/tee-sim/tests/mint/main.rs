@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
+mod az_vtpm;
 mod ours;
 mod snp;
 mod suite;
@@ -68,8 +69,10 @@ fn complaint(fault: &Fault, verdict: &Result<Verdict, String>) -> Option<String>
 }
 
 /// The authority of PCK certificates also signs a revocation list, so that its dates count twice; a
-/// quoting enclave without a level leaves the platform without a status.
-const TWO_REASONS: [&str; 2] = ["ca-expired", "qe-no-level"];
+/// quoting enclave without a level leaves the platform without a status; a register that is not
+/// quoted has no value for the initdata to be compared with.
+const TWO_REASONS: [&str; 4] =
+    ["ca-expired", "qe-no-level", "pcr-init-data-not-selected", "pcr-none-selected"];
 
 /// Codes that faults have whose evidence a parser may refuse as a whole.
 const FORM_CODES: [&str; 8] = [
@@ -85,7 +88,7 @@ const FORM_CODES: [&str; 8] = [
 
 #[test]
 fn what_is_minted_from_a_seed_is_the_same_again() {
-    use casemate_tee_sim::mint::{snp, tdx};
+    use casemate_tee_sim::mint::{az_vtpm, snp, tdx};
     let other = Keys::from_seed(b"other", 2048);
     let snp = |keys| {
         let options = snp::Options::new(snp::Product::Genoa, AT);
@@ -96,11 +99,16 @@ fn what_is_minted_from_a_seed_is_the_same_again() {
         let minted = tdx::Options::new(tdx::Form::V4, AT).mint(keys, &[]).unwrap();
         minted.files.into_iter().map(|file| file.bytes).collect::<Vec<_>>()
     };
+    let az = |keys| {
+        let minted = az_vtpm::Options::snp(AT).mint(keys, &[]).unwrap();
+        minted.files.into_iter().map(|file| file.bytes).collect::<Vec<_>>()
+    };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("keys-of-seed-7");
     keys();
     let again = Keys::open(&folder, Some(7), 2048).unwrap();
     assert_eq!(snp(keys()), snp(&again));
     assert_eq!(tdx(keys()), tdx(&again));
+    assert_eq!(az(keys()), az(&again));
     assert_ne!(tdx(keys()), tdx(&other));
     // Two seeds are not mixed up in one folder.
     assert!(Keys::open(&folder, Some(8), 2048).is_err());
@@ -108,6 +116,8 @@ fn what_is_minted_from_a_seed_is_the_same_again() {
 
 #[test]
 fn faults_have_names_of_their_own() {
+    use casemate_tee_sim::mint::Tee;
+    use casemate_tee_sim::mint::az_vtpm::AzFault;
     use casemate_tee_sim::mint::snp::SnpFault;
     use casemate_tee_sim::mint::tdx::TdxFault;
     fn check<'a>(faults: impl Iterator<Item = &'a Fault>) -> usize {
@@ -125,4 +135,7 @@ fn faults_have_names_of_their_own() {
     }
     assert!(check(SnpFault::ALL.iter().map(|fault| fault.fault())) > 80);
     assert!(check(TdxFault::ALL.iter().map(|fault| fault.fault())) > 80);
+    for tee in [Tee::AzSnpVtpm, Tee::AzTdxVtpm] {
+        assert!(check(AzFault::of(tee).iter().map(|fault| fault.fault())) > 70);
+    }
 }

@@ -31,7 +31,7 @@ fn our_verifier_finds_every_fault_for_its_own_reason() {
     let suite = Suite {
         keys: keys(),
         template: Template::parse(&format!("'{}' verify", program.display())).unwrap(),
-        tees: vec![Tee::Snp, Tee::Tdx],
+        tees: Tee::ALL.to_vec(),
         at: AT,
         limit: Duration::from_secs(60),
         folder: folder.path().to_owned(),

@@ -72,6 +72,12 @@ impl Findings {
         (Self { lines, affects }, root, accepted)
     }
 
+    /// Opens a verdict again, for what else is asked about the guest.
+    pub(super) fn resume(verdict: Verdict) -> (Self, Option<String>, Accepted) {
+        let Verdict { lines, affects, root, accepted, .. } = verdict;
+        (Self { lines, affects }, root, accepted)
+    }
+
     fn status(&self, rooted: bool) -> Status {
         let refused = self.lines.iter().any(|line| line.outcome == Outcome::Refused);
         let bound =

@@ -92,6 +92,8 @@ impl TrustVector {
 
 fn value(dimension: Dimension, line: &Line) -> i8 {
     match (line.outcome, dimension) {
+        // A policy of the owner's narrows: what it affirms, nobody has seen in evidence.
+        (Outcome::Ok, _) if line.code == Code::Rego => 0,
         (Outcome::Ok, Dimension::Executables) => APPROVED_BOOT,
         (Outcome::Ok, _) => AFFIRMED,
         // Nothing said what should run.

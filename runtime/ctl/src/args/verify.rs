@@ -142,6 +142,13 @@ pub(crate) struct JudgeArgs {
     /// What is demanded of guests, TOML
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
+    /// A policy in Rego for the attestation service of Confidential Containers, which must affirm the
+    /// guest too; SNP reports and TDX quotes. Only in builds with feature `rego`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rego: Option<PathBuf>,
+    /// What `query_reference_value` of that policy knows: JSON, a set of values for each name
+    #[arg(long, value_name = "FILE", requires = "rego")]
+    pub(crate) rego_reference: Option<PathBuf>,
     /// The time of the verdict; the system's clock if absent
     #[arg(long, value_name = "RFC3339")]
     pub(crate) at: Option<Moment>,

@@ -70,7 +70,11 @@ impl Input {
 
     /// A failure of this file.
     pub(crate) fn unusable(&self, why: impl std::fmt::Display) -> Failure {
-        let next = if self.role == POLICY { NEXT_POLICY } else { NEXT };
+        let next = match self.role {
+            POLICY => NEXT_POLICY,
+            "--rego" | "--rego-reference" => NEXT_REGO,
+            _ => NEXT,
+        };
         Failure::new("input", format_args!("{} {}: {why}", self.role, self.path), next)
     }
 }
@@ -147,6 +151,8 @@ pub(crate) const NEXT: &str =
 pub(crate) const POLICY: &str = "--policy";
 const NEXT_POLICY: &str =
     "correct the policy, or give what it asks for; docs/how-to/verify-evidence.md has its rules";
+
+const NEXT_REGO: &str = "correct the Rego policy or its reference values; docs/how-to/verify-evidence.md has their form";
 
 const PEM_BEGIN: &[u8] = b"-----BEGIN ";
 const PEM_END: &[u8] = b"-----END ";

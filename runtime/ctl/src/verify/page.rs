@@ -129,13 +129,18 @@ fn inputs(html: &mut Html, judgement: &Judgement) {
 }
 
 /// In the order in which one vouches for the next.
-const SECTIONS: [(Source, &str, &str); 6] = [
+const SECTIONS: [(Source, &str, &str); 7] = [
     (Source::Certificate, "Certificates", "vouch for the key that signed the evidence."),
     (Source::Collateral, "Collateral of the vendor", "says what has become of keys and firmware."),
     (Source::Report, "The signed report", "says what was launched, and where."),
     (Source::Quote, "The signed quote", "says what was launched, and where."),
     (Source::EventLog, "The event log", "says what was measured, as far as it replays."),
     (Source::Tpm, "The TPM's quote", "says what booted, as far as its key is bound to the report."),
+    (
+        Source::Appraisal,
+        "The owner's Rego policy",
+        "must affirm the guest too; it makes nothing better.",
+    ),
 ];
 
 const HEAD: &str = "<!DOCTYPE html>

@@ -28,6 +28,9 @@ use super::now;
 use super::policy;
 use super::policy::Loaded;
 use super::read_all;
+use super::rego;
+use super::rego::Rego;
+use super::rego::Subject;
 use super::roots;
 use crate::args::JudgeArgs;
 use crate::args::SnpOptions;
@@ -70,6 +73,7 @@ pub(crate) fn azure(
     options: &SnpOptions,
     args: &JudgeArgs,
 ) -> Result<Judgement, Failure> {
+    rego::refuse_for_vtpm(args)?;
     let mut evidence =
         AzSnpEvidence::from_json(file.text()?).map_err(|error| file.unusable(chain(&error)))?;
     let hardware = Evidence {
@@ -99,10 +103,14 @@ fn judge(
     options: &SnpOptions,
     args: &JudgeArgs,
 ) -> Result<Judgement, Failure> {
-    let Prepared { evidence, inputs, roots, requirements, at, .. } =
+    let Prepared { evidence, mut inputs, roots, requirements, at, .. } =
         prepare(evidence, inputs, options, args)?;
+    let rego = Rego::load(args, &mut inputs)?;
     let expected = Expected { report_data, host_data: options.host_data.map(|data| data.0) };
-    let verdict = verify(&evidence, &roots, &expected, &requirements, at);
+    let mut verdict = verify(&evidence, &roots, &expected, &requirements, at);
+    if let Some(rego) = rego {
+        verdict = rego.narrow(verdict, &Subject::Snp(&evidence.report), &mut inputs)?;
+    }
     let root_key = roots::amd_key(&roots, verdict.root());
     Ok(Judgement { kind: "SNP report", verdict, inputs, root_key, at })
 }

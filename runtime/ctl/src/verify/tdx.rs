@@ -23,6 +23,9 @@ use super::judgement::Judgement;
 use super::now;
 use super::policy;
 use super::read_all;
+use super::rego;
+use super::rego::Rego;
+use super::rego::Subject;
 use super::roots;
 use crate::args::JudgeArgs;
 use crate::args::TdxOptions;
@@ -57,6 +60,7 @@ pub(crate) fn azure(
     options: &TdxOptions,
     args: &JudgeArgs,
 ) -> Result<Judgement, Failure> {
+    rego::refuse_for_vtpm(args)?;
     let evidence =
         AzTdxEvidence::from_json(file.text()?).map_err(|error| file.unusable(chain(&error)))?;
     let initdata = Initdata { is_given: vtpm.has_init_data(), option: "--host-data" };
@@ -93,11 +97,16 @@ fn judge(
         ));
     }
     let initdata = Initdata { is_given: options.mr_config_id.is_some(), option: "--mr-config-id" };
-    let Prepared { inputs, roots, collateral, event_log, requirements, at, .. } =
+    let Prepared { mut inputs, roots, collateral, event_log, requirements, at, .. } =
         prepare(inputs, options, &initdata, args)?;
+    let rego = Rego::load(args, &mut inputs)?;
     let log = event_log.as_ref().or(evidence.event_log.as_ref());
     let expected = Expected { report_data, mr_config_id: options.mr_config_id.map(|id| id.0) };
-    let verdict = verify(&evidence, &roots, collateral.as_ref(), log, &expected, &requirements, at);
+    let mut verdict =
+        verify(&evidence, &roots, collateral.as_ref(), log, &expected, &requirements, at);
+    if let Some(rego) = rego {
+        verdict = rego.narrow(verdict, &Subject::Tdx(&evidence.quote), &mut inputs)?;
+    }
     let root_key = roots::intel_key(&roots, verdict.root());
     Ok(Judgement { kind: "TDX quote", verdict, inputs, root_key, at })
 }

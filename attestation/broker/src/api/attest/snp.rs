@@ -4,10 +4,14 @@
 use casemate_evidence::snp::CertificateKind;
 use casemate_evidence::snp::Evidence;
 use casemate_kbs_protocol::host_data;
+use casemate_rego::snp_input;
 use casemate_verifier::Expected;
 use casemate_verifier::Measurement;
+use casemate_verifier::ReferenceValues;
+use casemate_verifier::SNP_LAUNCH;
 use casemate_verifier::verify;
 use serde_json::Map;
+use serde_json::Value;
 
 use super::Asked;
 use super::Judged;
@@ -42,11 +46,19 @@ pub(super) async fn judge(
     entry.vcek = signer.map(|c| hex::encode(&c.data));
     let chip_id = hex::encode(evidence.report.chip_id());
     let references = broker.store.references().await?;
-    let (dir, now) = (broker.dir.clone(), asked.now);
+    let (dir, now, appraiser) = (broker.dir.clone(), asked.now, broker.appraiser.clone());
+    let runtime_data = asked.runtime_data.clone();
     // Milliseconds of arithmetic and a small file: not on a thread that serves connections.
     let verdict = tokio::task::spawn_blocking(move || {
+        let own = ReferenceValues::from([(SNP_LAUNCH.to_owned(), references.clone())]);
         let rules = requirements::snp(&dir, references, &evidence, now)?;
-        Ok::<_, BrokerError>(rules.map(|rules| verify(&evidence, &roots, &expected, &rules, now)))
+        let verdict = rules.map(|rules| verify(&evidence, &roots, &expected, &rules, now));
+        let narrow = |verdict| {
+            appraiser.narrow(verdict, &own, |verdict| {
+                snp_input(&evidence.report, verdict, &runtime_data, &Value::Null)
+            })
+        };
+        verdict.map(narrow).transpose()
     });
     let verdict = verdict.await.map_err(|_| BrokerError::Task)??;
     let verdict = verdict.ok_or_else(|| refuse("the broker's rules accept no SNP guests"))?;

@@ -5,6 +5,7 @@ use casemate_evidence::collateral::Collateral;
 use casemate_evidence::tdx::Evidence;
 use casemate_evidence::tdx::TdBody;
 use casemate_kbs_protocol::mr_config_id;
+use casemate_rego::tdx_input;
 use casemate_verifier::Code;
 use casemate_verifier::Measurement;
 use casemate_verifier::Verdict;
@@ -39,8 +40,10 @@ pub(super) async fn judge(
     entry.host_data = Some(hex::encode(id));
     let (host_data, claims) = (grant(id, digest.is_some())?, claims(body));
     let (references, dir) = (broker.store.tdx_references().await?, broker.dir.clone());
-    let rules = tokio::task::spawn_blocking(move || requirements::tdx(&dir, &references));
-    let rules = rules.await.map_err(|_| BrokerError::Task)??;
+    let rules = tokio::task::spawn_blocking(move || {
+        requirements::tdx(&dir, &references).map(|rules| (rules, references))
+    });
+    let (rules, references) = rules.await.map_err(|_| BrokerError::Task)??;
     let requirements = rules.ok_or_else(|| refuse("the broker's rules accept no TDs"))?;
     let judge = Judge {
         evidence,
@@ -49,7 +52,7 @@ pub(super) async fn judge(
         requirements,
         now: asked.now,
     };
-    let (judge, mut verdict) = judge.run(None).await?;
+    let (mut judge, mut verdict) = judge.run(None).await?;
     // Anybody can send a large quote: one that no configured root vouches for is not kept.
     let is_kept = verdict.root().is_some();
     entry.quote = is_kept.then(|| hex::encode(judge.evidence.quote.as_bytes()));
@@ -58,9 +61,16 @@ pub(super) async fn judge(
     {
         let found = source.of_quote(&judge.evidence.quote, &judge.roots, asked.now).await;
         if let Some(collateral) = found {
-            (_, verdict) = judge.run(Some(collateral)).await?;
+            (judge, verdict) = judge.run(Some(collateral)).await?;
         }
     }
+    let (appraiser, runtime_data) = (broker.appraiser.clone(), asked.runtime_data.clone());
+    let narrowed = tokio::task::spawn_blocking(move || {
+        appraiser.narrow(verdict, &references, |verdict| {
+            tdx_input(&judge.evidence.quote, verdict, &runtime_data, &Value::Null)
+        })
+    });
+    let verdict = narrowed.await.map_err(|_| BrokerError::Task)??;
     Ok(Judged { verdict, host_data, claims })
 }
 

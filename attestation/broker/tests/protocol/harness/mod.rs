@@ -79,6 +79,8 @@ impl Place {
         }
         let clock = Arc::new(ShiftedClock::default());
         let broker = Broker::open(&dir, Arc::<ShiftedClock>::clone(&clock)).await.unwrap();
+        #[cfg(feature = "rego")]
+        let broker = broker.with_evaluator(PathBuf::from(env!("CARGO_BIN_EXE_casemate-broker")));
         let store = broker.store().clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Everything that SNP evidence will say, before anything is signed.
 
+use std::collections::BTreeMap;
+
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -129,6 +131,13 @@ impl Plan {
         }
     }
 
+    /// The report of a guest behind a paravisor: REPORT_DATA is the paravisor's, and the initdata,
+    /// which the policy still names, is no matter of the hardware.
+    pub(in crate::mint) fn put_behind_paravisor(&mut self, report_data: [u8; 64]) {
+        self.report.report_data = report_data;
+        self.report.host_data = [0; 32];
+    }
+
     /// Signs and writes all.
     ///
     /// # Errors
@@ -169,6 +178,7 @@ impl Plan {
             report_data: hex::encode(self.options.report_data),
             measurement: hex::encode(self.options.measurement),
             host_data: hex::encode(self.options.host_data),
+            pcrs: BTreeMap::new(),
         };
         Ok(Minted { files, told })
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Everything that TDX evidence will say, before anything is signed.
 
+use std::collections::BTreeMap;
+
 use der::oid::ObjectIdentifier;
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -193,6 +195,15 @@ impl Plan {
         })
     }
 
+    /// The quote of a TD behind a paravisor: REPORTDATA is the paravisor's; the initdata, which the
+    /// policy still names, is no matter of the hardware, and there is no event log.
+    pub(in crate::mint) fn put_behind_paravisor(&mut self, report_data: [u8; 64]) {
+        self.quote.body.report_data = report_data;
+        self.quote.body.mr_config_id = [0; 48];
+        self.with_log = false;
+        self.policy.require_event_log = false;
+    }
+
     /// Signs and writes all.
     ///
     /// # Errors
@@ -225,6 +236,7 @@ impl Plan {
             report_data: hex::encode(self.options.report_data),
             measurement: hex::encode(self.options.mr_td),
             host_data: hex::encode(self.options.mr_config_id),
+            pcrs: BTreeMap::new(),
         };
         Ok(Minted { files, told })
     }
@@ -364,6 +376,7 @@ impl TdxPolicy {
             rtmrs: body.rtmrs,
             platform: keys.bytes(PPID),
             evaluation_number: EVALUATION_NUMBER,
+            require_event_log: true,
         }
     }
 }
