@@ -181,9 +181,12 @@ impl ReferenceMonitor for Monitor {
 
     fn start(&mut self, process: &ProcessRef) -> Result<Pending, Denial> {
         process::check_not_poisoned(&self.state)?;
-        let found = self.state.process_mut(process)?;
-        process::check_created(found, process)?;
-        found.state = State::Starting;
+        process::check_created(self.state.process(process)?, process)?;
+        if process.exec_id.is_none() {
+            // A19: the sidecar that ran at the creation may be gone.
+            order::check_after_started(&self.state, self.container_of(&process.container_id)?)?;
+        }
+        self.state.process_mut(process)?.state = State::Starting;
         Ok(Pending::new(Change::Start { process: process.clone() }))
     }
 

@@ -11,12 +11,16 @@ use containerd_shim::protos::shim::event::Envelope;
 use containerd_shim::protos::shim_async::EventsClient;
 use protobuf::MessageFull;
 use protobuf::well_known_types::any::Any;
+use protobuf::well_known_types::struct_::Struct;
+use protobuf::well_known_types::struct_::Value;
+use protobuf::well_known_types::struct_::value::Kind;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 use ttrpc::asynchronous::Client;
 use ttrpc::asynchronous::transport::Socket;
 
 use crate::outside::EventSink;
+use crate::status::Status;
 
 /// Sends events to containerd's event service. Cheap to clone.
 #[derive(Clone)]
@@ -120,6 +124,25 @@ pub fn to_any<M: MessageFull>(message: &M) -> Any {
         value: message.write_to_bytes().unwrap_or_default(),
         ..Default::default()
     }
+}
+
+/// Topic of the event that says what was launched.
+pub const LAUNCHED: &str = "/casemate/launched";
+
+/// What a sandbox's status says of its launch, as an event for whoever watches the node. The payload
+/// is a `google.protobuf.Struct`, which any client of containerd can read without types of ours.
+pub fn launched(status: &Status) -> Any {
+    let text = |value: &str| Kind::StringValue(value.to_owned());
+    let fields = [
+        ("sandbox", Some(text(&status.sandbox))),
+        ("launch_digest", status.launch_digest.as_deref().map(text)),
+        ("host_data", status.host_data.as_deref().map(text)),
+        ("confidential", status.confidential.map(Kind::BoolValue)),
+        ("acpi_from_host", status.acpi_from_host.map(Kind::BoolValue)),
+    ];
+    let value = |kind| Value { kind: Some(kind), ..Default::default() };
+    let known = fields.into_iter().filter_map(|(name, kind)| Some((name.to_owned(), value(kind?))));
+    to_any(&Struct { fields: known.collect(), ..Default::default() })
 }
 
 /// The host's clock.

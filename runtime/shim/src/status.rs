@@ -100,6 +100,12 @@ impl StatusFile {
         self.change(|inner| change(&mut inner.status));
     }
 
+    /// What the file says now.
+    #[must_use]
+    pub fn current(&self) -> Status {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).status.clone()
+    }
+
     /// Notes a step of the host at this moment; the first time counts.
     pub fn mark(&self, step: &str) {
         let now = self.elapsed_ms();

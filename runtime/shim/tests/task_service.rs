@@ -343,9 +343,13 @@ async fn start_fails(mut shim: Shim) -> String {
     assert_eq!(refusal(shim.client.kill(context(), &kill(POD, 9)).await).0, RpcCode::NOT_FOUND);
     shim.client.delete(context(), &delete(POD, "")).await.unwrap();
     assert!(!shim.state_dir().exists());
-    let expected =
-        [format!("create {POD}"), format!("exit {POD} {POD} 137"), format!("delete {POD} 137")];
-    assert_eq!(shim.events(3).await, expected);
+    let expected = [
+        format!("launched {POD} true"),
+        format!("create {POD}"),
+        format!("exit {POD} {POD} 137"),
+        format!("delete {POD} 137"),
+    ];
+    assert_eq!(shim.events(4).await, expected);
     text
 }
 

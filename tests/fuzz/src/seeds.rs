@@ -55,6 +55,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     seed("guest_reports", &event_log())?;
     seed("policy", POLICY.as_bytes())?;
     seed("policy", CONFIG.as_bytes())?;
+    seed("policy_review", POLICY.as_bytes())?;
+    for request in [CREATE, SIGNAL, PUT_VOLUME] {
+        seed("rego_input", request.as_bytes())?;
+        let reviewed = format!("{POLICY}\0[{request}]");
+        seed("policy_review", reviewed.as_bytes())?;
+    }
     audit_log()?;
     seed("kbs_messages", b"kbs:///default/key/1")?;
     seed("kbs_messages", br#"{"nonce":"bm9uY2U=","extra-params":{}}"#)?;
@@ -233,3 +239,8 @@ AAAA
 -----END PUBLIC KEY-----
 """
 "#;
+
+const CREATE: &str = r#"{"CreateContainer":{"id":"c1","name":"init","image_digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","argv":["/x"],"env":["H=x"],"cwd":"/","mounts":[{"destination":"/c","kind":"EMPTY_DIR"}]}}"#;
+const SIGNAL: &str = r#"{"Signal":{"process":{"container_id":"c1"},"signal":9}}"#;
+const PUT_VOLUME: &str =
+    r#"{"PutVolume":{"volume":"conf","files":[{"name":"a","content":"hi"}]}}"#;

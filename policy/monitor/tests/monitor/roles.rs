@@ -44,6 +44,25 @@ fn sidecars_run_before_what_needs_them() {
     run(&mut monitor, &create("web", "web-2"));
 }
 
+// A19: the sidecar ends between the creation of the app and its start
+#[test]
+fn sidecars_run_at_the_start_too() {
+    let mut monitor = ready();
+    let web = ProcessRef::init("web-1");
+    let (_, pending) = monitor.create(&create("web", "web-1")).unwrap();
+    monitor.commit(pending);
+    monitor.exited(&ProcessRef::init("proxy-1"), 1);
+    denied(&mut monitor, Rule::Order, "name", |m| m.start(&web));
+    // Commands in containers that run go on.
+    run(&mut monitor, &create("proxy", "proxy-2"));
+    let pending = monitor.start(&web).unwrap();
+    monitor.commit(pending);
+    monitor.exited(&ProcessRef::init("proxy-2"), 1);
+    let (_, pending) = monitor.exec(&exec("web-1", "e-1", &["/bin/cat"])).unwrap();
+    monitor.commit(pending);
+    monitor.start(&ProcessRef { exec_id: Some("e-1".to_owned()), ..web }).unwrap();
+}
+
 // A19: a debugging container is one of the policy's, or none
 #[test]
 fn ephemeral_containers_are_declared() {

@@ -27,6 +27,7 @@ use crate::cgroup;
 use crate::cgroup::Hierarchies;
 use crate::config::Config;
 use crate::error::ShimError;
+use crate::events;
 use crate::outside::GuestNetwork;
 use crate::outside::Outside;
 use crate::projection;
@@ -170,6 +171,8 @@ impl<'a> Plan<'a> {
             status.launch_digest = vm.launch_digest().map(|digest| digest.to_string());
         });
         status.mark("vm_start");
+        // E2, E13: whoever watches the node sees which pods hide nothing, or take its ACPI code.
+        outside.events.publish(events::LAUNCHED, events::launched(&status.current()));
         Ok(Launched {
             network: projection::set_network(&network, &self.dns(), self.hostname()),
             vm,

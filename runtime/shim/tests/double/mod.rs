@@ -43,6 +43,7 @@ use containerd_shim::protos::events::task;
 use containerd_shim::protos::shim_async::TaskClient;
 use protobuf::Message;
 use protobuf::well_known_types::any::Any;
+use protobuf::well_known_types::struct_::Struct;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
@@ -575,6 +576,12 @@ impl EventSink for Events {
                 let oom = task::TaskOOM::parse_from_bytes(&event.value).unwrap();
                 format!("oom {}", oom.container_id)
             }
+            "/casemate/launched" => {
+                assert_eq!(event.type_url, "google.protobuf.Struct");
+                let launched = Struct::parse_from_bytes(&event.value).unwrap();
+                let sandbox = launched.fields["sandbox"].string_value();
+                format!("launched {sandbox} {}", launched.fields["acpi_from_host"].bool_value())
+            }
             other => other.to_owned(),
         };
         self.0.send(text).unwrap();
@@ -724,7 +731,10 @@ impl Shim {
         let request = self.create_request(POD, &sandbox_spec());
         let pid = self.client.create(context(), &request).await.unwrap().pid;
         self.client.start(context(), &start(POD)).await.unwrap();
-        assert_eq!(self.events(2).await, [format!("create {POD}"), format!("start {POD}")]);
+        // E2: the sandbox of the tests has two vCPUs.
+        let expected =
+            [format!("launched {POD} true"), format!("create {POD}"), format!("start {POD}")];
+        assert_eq!(self.events(3).await, expected);
         pid
     }
 

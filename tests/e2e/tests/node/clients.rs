@@ -4,21 +4,23 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::ensure;
 use casemate_e2e::containerd::Containerd;
+use casemate_e2e::daemon::Daemon;
 use casemate_e2e::demo::Stage;
 use casemate_e2e::image;
 use casemate_e2e::kubelet::RunningPod;
 use casemate_e2e::registry::Registry;
-use casemate_e2e::world;
 
 use crate::pods;
 
 /// Two further containers of a CRI pod write their output straight into a file of the host
-/// (`file://`) and into a program (`binary://`, stdout and stderr apart).
+/// (`file://`) and into a program (`binary://`, stdout and stderr apart). `ctr events` shows what was
+/// launched for the pod.
 pub(crate) async fn ctr_logs_into_a_file_and_a_program(stage: &mut Stage) -> anyhow::Result<()> {
     pods::publish(
         stage,
@@ -33,11 +35,33 @@ pub(crate) async fn ctr_logs_into_a_file_and_a_program(stage: &mut Stage) -> any
         },
     );
     let (_, pod) = pods::prepare(stage, "filed", &yaml)?;
+    let mut events =
+        Daemon::start("events", ctr_command(stage, &["events"]), &stage.world.logs(), || true)?;
     let mut running = stage.node.start_sandbox(&pod).await?;
     stage.node.start_container(&mut running, &pod, "main").await?;
-    let done = both(stage, &running).await;
+    events.stop()?;
+    let done = match told(&events.log_end(), &running.id) {
+        Ok(()) => both(stage, &running).await,
+        Err(error) => Err(error),
+    };
     stage.node.cri.remove_pod(&running.id).await?;
     done
+}
+
+/// E2, E13: an operator who watches the node sees that this pod takes no ACPI code of the host (it has
+/// one vCPU) and is hidden from nobody (it runs under the software TEE).
+fn told(events: &str, sandbox: &str) -> anyhow::Result<()> {
+    let launched = events.lines().find(|line| line.contains("/casemate/launched"));
+    let launched = launched.with_context(|| format!("no event of the launch in {events:?}"))?;
+    for told in [sandbox, "launch_digest", "host_data"] {
+        ensure!(launched.contains(told), "no {told} in {launched}");
+    }
+    for flag in ["acpi_from_host", "confidential"] {
+        let (_, value) = launched.split_once(flag).with_context(|| format!("no {flag}"))?;
+        let value = value.split(['}', ',']).next().unwrap_or_default();
+        ensure!(value.contains("false"), "{flag} is not false in {launched}");
+    }
+    Ok(())
 }
 
 async fn both(stage: &Stage, running: &RunningPod) -> anyhow::Result<()> {
@@ -99,10 +123,17 @@ async fn written(path: &Path, lines: usize) -> String {
 
 /// Calls ctr in CRI's namespace.
 fn ctr(stage: &Stage, args: &[&str]) -> anyhow::Result<String> {
-    let socket = Containerd::socket().display().to_string();
-    let mut all = vec!["-a", socket.as_str(), "-n", "k8s.io"];
-    all.extend(args);
-    world::run(&stage.artifacts.tool("ctr").display().to_string(), &all)
+    let mut command = ctr_command(stage, args);
+    let output = command.output().context("start ctr")?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "ctr {args:?} failed: {error}");
+    String::from_utf8(output.stdout).context("ctr's output")
+}
+
+fn ctr_command(stage: &Stage, args: &[&str]) -> Command {
+    let mut command = Command::new(stage.artifacts.tool("ctr"));
+    command.arg("-a").arg(Containerd::socket()).args(["-n", "k8s.io"]).args(args);
+    command
 }
 
 fn image_name() -> String {
