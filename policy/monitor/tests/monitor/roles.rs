@@ -2,6 +2,7 @@
 //! Roles, restart rules, and what the exec list gives a command.
 
 use casemate_policy::User;
+use casemate_policy_monitor::ExecRequest;
 use casemate_policy_monitor::ProcessRef;
 use casemate_policy_monitor::ReferenceMonitor;
 use casemate_policy_monitor::Rule;
@@ -58,9 +59,11 @@ fn sidecars_run_at_the_start_too() {
     let pending = monitor.start(&web).unwrap();
     monitor.commit(pending);
     monitor.exited(&ProcessRef::init("proxy-2"), 1);
-    let (_, pending) = monitor.exec(&exec("web-1", "e-1", &["/bin/cat"])).unwrap();
+    let (_, pending) =
+        monitor.exec(&ExecRequest { stdin: true, ..exec("e-1", "/bin/cat") }).unwrap();
     monitor.commit(pending);
-    monitor.start(&ProcessRef { exec_id: Some("e-1".to_owned()), ..web }).unwrap();
+    let pending = monitor.start(&ProcessRef { exec_id: Some("e-1".to_owned()), ..web }).unwrap();
+    monitor.commit(pending);
 }
 
 // A19: a debugging container is one of the policy's, or none

@@ -109,7 +109,14 @@ async fn a19(context: Context) -> Verdict {
     let shim = EvilShim::attested(&context, ORDERED).await?;
     complete(&shim, "init", "i1", 0).await?;
     shim.run(&create("proxy", "p1")).await?;
-    shim.run(&app).await?;
+    shim.client.create_container(deadline(), &app).await?;
+    shim.world.exit("p1", 0);
+    shim.client.wait(deadline(), &requests::process("p1", "")).await?;
+    let process = requests::process("a1", "");
+    let call = shim.client.start(deadline(), &process);
+    shim.deny("after its sidecar's end", By::Policy, Code::PolicyOrder, call).await?;
+    shim.run(&create("proxy", "p2")).await?;
+    shim.client.start(deadline(), &process).await?;
     Ok(Outcome::pass("the app comes after its init container has ended well and its sidecar runs"))
 }
 
