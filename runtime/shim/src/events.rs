@@ -133,12 +133,14 @@ pub const LAUNCHED: &str = "/casemate/launched";
 /// is a `google.protobuf.Struct`, which any client of containerd can read without types of ours.
 pub fn launched(status: &Status) -> Any {
     let text = |value: &str| Kind::StringValue(value.to_owned());
+    // As text: `ctr events` leaves a plain `false` out.
+    let flag = |value: bool| text(if value { "true" } else { "false" });
     let fields = [
         ("sandbox", Some(text(&status.sandbox))),
         ("launch_digest", status.launch_digest.as_deref().map(text)),
         ("host_data", status.host_data.as_deref().map(text)),
-        ("confidential", status.confidential.map(Kind::BoolValue)),
-        ("acpi_from_host", status.acpi_from_host.map(Kind::BoolValue)),
+        ("confidential", status.confidential.map(flag)),
+        ("acpi_from_host", status.acpi_from_host.map(flag)),
     ];
     let value = |kind| Value { kind: Some(kind), ..Default::default() };
     let known = fields.into_iter().filter_map(|(name, kind)| Some((name.to_owned(), value(kind?))));

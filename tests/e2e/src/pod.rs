@@ -33,6 +33,8 @@ pub use document::one_pod;
 pub use probe::Handler;
 pub use probe::Probe;
 pub use probe::Target;
+pub use volume::Files;
+pub use volume::replace_content;
 
 /// A pod, as far as kubelet acts on it. [`check`] tells what else there is.
 #[derive(Debug, Clone, Deserialize)]

@@ -580,7 +580,7 @@ impl EventSink for Events {
                 assert_eq!(event.type_url, "google.protobuf.Struct");
                 let launched = Struct::parse_from_bytes(&event.value).unwrap();
                 let sandbox = launched.fields["sandbox"].string_value();
-                format!("launched {sandbox} {}", launched.fields["acpi_from_host"].bool_value())
+                format!("launched {sandbox} {}", launched.fields["acpi_from_host"].string_value())
             }
             other => other.to_owned(),
         };

@@ -42,7 +42,8 @@ struct Item {
     path: String,
 }
 
-type Files = BTreeMap<String, Vec<u8>>;
+/// Contents by the names of their files.
+pub type Files = BTreeMap<String, Vec<u8>>;
 
 impl Volume {
     pub(super) fn is_empty_dir(&self) -> bool {
@@ -100,15 +101,35 @@ fn write(folder: &Path, files: &Files) -> anyhow::Result<()> {
     if folder.join(DATA).exists() {
         return Ok(());
     }
-    let revision = folder.join(REVISION);
-    fs::create_dir_all(&revision)?;
-    for (name, bytes) in files {
-        fs::write(revision.join(name), bytes)?;
+    fs::create_dir_all(folder)?;
+    for name in files.keys() {
         symlink(Path::new(DATA).join(name), folder.join(name))?;
     }
-    symlink(REVISION, folder.join(DATA))?;
-    Ok(())
+    write_revision(folder, FIRST, files)
+}
+
+/// Gives the same files of a volume other content, as kubelet does when their source has changed: a
+/// folder of its own again, then the link `..data` in one step, then no trace of the old folder.
+///
+/// # Errors
+///
+/// When the volume's folder cannot be written.
+pub fn replace_content(folder: &Path, files: &Files) -> anyhow::Result<()> {
+    write_revision(folder, SECOND, files)?;
+    Ok(fs::remove_dir_all(folder.join(FIRST))?)
+}
+
+fn write_revision(folder: &Path, name: &str, files: &Files) -> anyhow::Result<()> {
+    let revision = folder.join(name);
+    fs::create_dir(&revision)?;
+    for (name, bytes) in files {
+        fs::write(revision.join(name), bytes)?;
+    }
+    symlink(name, folder.join(NEXT))?;
+    Ok(fs::rename(folder.join(NEXT), folder.join(DATA))?)
 }
 
 const DATA: &str = "..data";
-const REVISION: &str = "..2026_01_01_00_00_00.0000000001";
+const NEXT: &str = "..data_tmp";
+const FIRST: &str = "..2026_01_01_00_00_00.0000000001";
+const SECOND: &str = "..2026_01_01_00_10_00.0000000002";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Pods as Kubernetes users write them: what kubelet does for them arrives inside the containers.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -13,17 +14,19 @@ use casemate_e2e::node::Node;
 use casemate_e2e::pod;
 use casemate_e2e::pod::Target;
 use k8s_cri::v1::ContainerState;
+use serde_json::Value;
+use serde_json::json;
 
 use crate::pods;
 
-/// Init containers in their order, a sidecar beside them, volumes, the downward API, `$(NAME)`,
-/// resources, users, hooks, probes, a restart, and the stop.
+/// Init containers in their order, a sidecar beside them, volumes, a ConfigMap, the downward API,
+/// `$(NAME)`, resources, users, hooks, probes, a restart, new content of volumes, and the stop.
 pub(crate) async fn what_kubelet_does_for_a_pod(stage: &mut Stage) -> anyhow::Result<()> {
     pods::publish(stage, "kit", image::Recipe { env: &["PATH=/bin"], ..image::Recipe::default() })?;
     let text = fs::read_to_string(EVERYTHING).context("read the pod")?;
     // As in a file with more than one document.
     let (_, yaml) = pod::check(&format!("---\n# nothing here\n---\n{text}"))?;
-    let (_, pod) = pods::prepare(stage, "everything", &yaml)?;
+    let pod = with_content(stage, &yaml)?;
     let mut running = stage.node.start_pod(&pod).await.context("start the pod")?;
     let limit = Duration::from_secs(40);
     let log =
@@ -48,6 +51,7 @@ pub(crate) async fn what_kubelet_does_for_a_pod(stage: &mut Stage) -> anyhow::Re
         "user 1000 2000 2000 3000",
         "order first second ",
         "memory.max 67108864",
+        "level 3",
         // E4: no kernel code is loaded after the boot.
         "kernel closed 1 1",
     ] {
@@ -56,6 +60,16 @@ pub(crate) async fn what_kubelet_does_for_a_pod(stage: &mut Stage) -> anyhow::Re
     ensure!(uid.len() == 36, "kubelet's uids have 36 characters: {uid}");
     // The second init container saw what the sidecar served.
     ensure!(stage.node.log(&running, "second")? == "first\n", "the sidecar did not serve");
+
+    // New content on the node, for the guest to take or to refuse while the rest goes on.
+    let volumes = stage.node.root().join("kubelet/pods").join(&uid).join("volumes");
+    for (volume, name, content) in [
+        ("kubernetes.io~configmap/conf", "level", "9\n"),
+        ("kubernetes.io~downward-api/labels", "labels", "app=\"new\""),
+    ] {
+        let files = BTreeMap::from([(name.to_owned(), content.as_bytes().to_vec())]);
+        pod::replace_content(&volumes.join(volume), &files).context(volume)?;
+    }
 
     let main = pod.container("main").context("no container")?;
     let id = running.containers.get("main").context("no id")?.clone();
@@ -76,15 +90,59 @@ pub(crate) async fn what_kubelet_does_for_a_pod(stage: &mut Stage) -> anyhow::Re
     ensure!(!stage.node.restart_if_due(&mut running, &pod, "flaky").await?, "restarted again");
 
     // The host's side of the volumes stays empty: their content is in the guest.
-    let volumes = stage.node.root().join("kubelet/pods").join(&uid).join("volumes");
     let volume = volumes.join("kubernetes.io~empty-dir/own");
     ensure!(fs::read_dir(&volume).context("the volume")?.next().is_none(), "the host has a file");
+
+    // The downward API's new words are there; the ConfigMap's are not the policy's, so it is what it
+    // was (B13).
+    let limit = Duration::from_secs(60);
+    let told = stage.node.wait_for_output(&running, "main", limit, |t| t.contains("new")).await?;
+    ensure!(told.ends_with("labels app=\"new\" level 3\n"), "new content arrives as {told:?}");
 
     stage.node.stop_pod(&running, &pod).await?;
     let log = stage.node.log(&running, "main")?;
     ensure!(log.ends_with("file\npost-start\nstopped\n"), "hooks and stop wrote {log:?}");
     Ok(())
 }
+
+/// The pod with a ConfigMap, whose content the policy holds, and with labels as a volume, whose content
+/// it leaves to the host.
+fn with_content(stage: &Stage, yaml: &str) -> anyhow::Result<pod::Pod> {
+    let mut pod: Value = serde_saphyr::from_str(yaml).context("the pod's YAML")?;
+    let mut push = |way: &str, value: Value| {
+        let list = pod.pointer_mut(way).and_then(Value::as_array_mut);
+        list.map(|list| list.push(value)).with_context(|| format!("no {way}"))
+    };
+    push("/spec/volumes", json!({"name": "conf", "configMap": {"name": "settings"}}))?;
+    let labels = json!({"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}});
+    push("/spec/volumes", json!({"name": "labels", "downwardAPI": {"items": [labels]}}))?;
+    for name in ["conf", "labels"] {
+        let mount = json!({"name": name, "mountPath": format!("/{name}"), "readOnly": true});
+        push("/spec/containers/0/volumeMounts", mount)?;
+    }
+    let script = pod.pointer_mut("/spec/containers/0/args/0").context("no script")?;
+    let text = script.as_str().context("the script")?;
+    let text = text.replace("echo ready", "echo \"level $(cat /conf/level)\"; echo ready");
+    *script = text.replace("while true", &format!("{AWAIT_NEW}\nwhile true")).into();
+
+    let path = stage.world.root().join("everything-pod.yaml");
+    let pod = serde_saphyr::to_string(&pod).context("write the pod's YAML")?;
+    fs::write(&path, format!("{pod}\n---\n{SETTINGS}")).context("write the pod")?;
+    let prepared = stage.prepare(&path, &[], "everything")?;
+    let text = fs::read_to_string(&prepared.pod).context("read the pod with its initdata")?;
+    let (pod, _) = text.split_once("\n---\n").context("the ConfigMap is gone")?;
+    let mut pod = pod::Pod::parse(pod)?;
+    let data = BTreeMap::from([("level".to_owned(), "3\n".to_owned())]);
+    let settings = pod::ConfigMap { data, ..pod::ConfigMap::default() };
+    pod.config_maps.insert("settings".to_owned(), settings);
+    Ok(pod)
+}
+
+const SETTINGS: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\n  \
+                        namespace: shop\ndata:\n  level: \"3\\n\"\n";
+/// Waits in the container for new labels, and then says what it sees.
+const AWAIT_NEW: &str = "until grep -q new /labels/labels; do sleep 1; done\n\
+                         echo \"labels $(cat /labels/labels) level $(cat /conf/level)\"";
 
 /// A container over its memory limit is killed alone, and CRI says why. The VM has the size of the
 /// sandbox, in the sandbox's cgroup.
