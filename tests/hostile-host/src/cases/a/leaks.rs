@@ -76,7 +76,7 @@ pub(super) const A28: Case = Case {
     attack: "guesses of a variable's value, judged by texts and times of the denials",
     defence: Defence::Code(Guard {
         function: "casemate_policy_monitor::guard::env::check_values",
-        sabotage: "Err(Denial::new(Rule::Env, \"env\", variables.0.iter().filter_map(|v| match \
+        sabotage: "Err(Denial::new(Rule::Env, \"env\", variables.list.iter().filter_map(|v| match \
                    v.place { Place::Exact(e) => Some(e.value.clone()), _ => None \
                    }).collect::<String>()))",
     }),
