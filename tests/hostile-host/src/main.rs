@@ -128,7 +128,10 @@ fn mutations(json: bool) -> anyhow::Result<bool> {
         }
     }
     verdict?;
-    eprintln!("{} leaves may be changed; a change of any other is refused", FREE.len());
+    eprintln!(
+        "{} leaves may be changed; every change of another that was tried is refused",
+        FREE.len()
+    );
     Ok(true)
 }
 

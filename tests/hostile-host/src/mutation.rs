@@ -78,6 +78,10 @@ pub(crate) fn mutants(message: &dyn MessageDyn) -> Vec<Mutant> {
                     let twice = [values.as_slice(), std::slice::from_ref(value)].concat();
                     add(name.clone(), format!("[{index}] twice"), &replace(twice));
                 }
+                if values.len() > 1 {
+                    let reversed = values.iter().rev().cloned().collect();
+                    add(name.clone(), "in reverse".to_owned(), &replace(reversed));
+                }
                 if let Some(ReflectValueBox::String(_)) | None = values.first()
                     && matches!(
                         field.runtime_field_type(),
@@ -106,7 +110,8 @@ fn others(value: &ReflectValueBox) -> Vec<ReflectValueBox> {
         Value::String(v) if v.is_empty() => vec![Value::String("x".to_owned())],
         Value::String(v) => {
             let cut = v.chars().take(v.chars().count() - 1).collect();
-            [format!("{v}x"), format!("x{v}"), cut].map(Value::String).into()
+            let slash = format!("{v}/");
+            [format!("{v}x"), format!("x{v}"), slash, cut, String::new()].map(Value::String).into()
         }
         Value::Bytes(v) => {
             let mut flipped = v.clone();

@@ -56,8 +56,16 @@ pub const FREE: &[Free] = &[
     ),
     free("CreateContainer", "mounts.readonly", "for /etc/hosts and its like it means nothing"),
     free("ExecProcess", "exec_id", "the host's own name for it"),
+    free("ExecProcess", "cwd", "empty for the container's own, which is the only one"),
+    free("ExecProcess", "env", "the order is not kept"),
+    free("ExecProcess", "terminal", "the host declines a terminal that the policy grants"),
+    free("ExecProcess", "stdin", "the host declines to write where it may"),
+    free("ExecProcess", "terminal_width", "the size of the screen is the client's"),
+    free("ExecProcess", "terminal_height", "the size of the screen is the client's"),
     free("ExecProcess", "stdout", "the host declines to read what it may read"),
     free("ExecProcess", "stderr", "the host reads what the policy's logs grant"),
+    free("ResizePty", "width", "the size of the screen is the client's"),
+    free("ResizePty", "height", "the size of the screen is the client's"),
     free("Signal", "all", "the same signal to every process of the same container"),
     free("Update", "memory_limit", "within the policy's range"),
     free("PutVolume", "files.name", "the volume is declared untrusted, with any content"),
@@ -83,6 +91,7 @@ enum Stage {
     Attested,
     Created,
     Running,
+    Terminal,
     Ended,
 }
 
@@ -110,6 +119,8 @@ fn allowed() -> Vec<Allowed> {
         request("PutVolume", Stage::Attested, Box::new(requests::put("info", "labels", b"a=b"))),
         request("Start", Stage::Created, init()),
         request("ExecProcess", Stage::Running, Box::new(requests::probe("e1"))),
+        request("ExecProcess", Stage::Running, Box::new(requests::shell("e1"))),
+        request("ResizePty", Stage::Terminal, Box::new(requests::resize("e1"))),
         request("Signal", Stage::Running, Box::new(requests::signal("c1", 15))),
         request("State", Stage::Running, init()),
         request("CloseStdin", Stage::Running, init()),
@@ -134,7 +145,11 @@ async fn guest(stage: Stage) -> anyhow::Result<EvilShim> {
         Stage::Created => {
             shim.client.create_container(deadline(), &web).await?;
         }
-        Stage::Running | Stage::Ended => shim.run(&web).await?,
+        Stage::Running | Stage::Terminal | Stage::Ended => shim.run(&web).await?,
+    }
+    if let Stage::Terminal = stage {
+        shim.client.exec_process(deadline(), &requests::shell("e1")).await?;
+        shim.client.start(deadline(), &requests::process("c1", "e1")).await?;
     }
     if let Stage::Ended = stage {
         shim.world.exit("c1", 0);

@@ -56,7 +56,7 @@ seccomp = "default"
 signals = [15]
 restart = "always"
 max_starts = 2
-exec = [{ argv = ["/bin/probe"] }]
+exec = [{ argv = ["/bin/probe"] }, { argv = ["/bin/shell"], terminal = true, stdin = true }]
 mounts = [
     { destination = "/cache", kind = "volume", volume = "cache" },
     { destination = "/etc/hosts", kind = "hosts" },
@@ -149,6 +149,27 @@ pub(crate) fn silent(id: &str) -> proto::CreateContainerRequest {
 }
 
 /// The one command that [`POLICY`] grants in container `c1`.
+/// A command with a terminal.
+pub(crate) fn shell(exec_id: &str) -> proto::ExecProcessRequest {
+    proto::ExecProcessRequest {
+        argv: vec!["/bin/shell".into()],
+        terminal: true,
+        stdin: true,
+        stdout: true,
+        ..probe(exec_id)
+    }
+}
+
+/// The size of a command's terminal.
+pub(crate) fn resize(exec_id: &str) -> proto::ResizePtyRequest {
+    proto::ResizePtyRequest {
+        process: Some(process("c1", exec_id)).into(),
+        width: 80,
+        height: 25,
+        ..Default::default()
+    }
+}
+
 pub(crate) fn probe(exec_id: &str) -> proto::ExecProcessRequest {
     let web = web("c1");
     proto::ExecProcessRequest {

@@ -40,7 +40,7 @@ pub(super) static E1: Case = Case {
 
 pub(super) static E12: Case = Case {
     id: "E12",
-    level: Level::V,
+    level: Level::U,
     attack: "launches an older release of the guest, genuine and with its own valid hashes",
     defence: Defence::Code(Guard {
         function: "casemate_verifier::snp::guest::check_id_block",

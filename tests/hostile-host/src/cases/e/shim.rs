@@ -42,7 +42,7 @@ use crate::Verdict;
 
 pub(super) static E19: Case = Case {
     id: "E19",
-    level: Level::N,
+    level: Level::P,
     attack: "a guest that answers the shim with huge texts, paths, escapes and no end",
     defence: Defence::Code(Guard {
         function: "casemate_agent_api::status::one_line",
@@ -53,7 +53,7 @@ pub(super) static E19: Case = Case {
 
 pub(super) static E21: Case = Case {
     id: "E21",
-    level: Level::N,
+    level: Level::P,
     attack: "runs a confidential pod on a node without the TEE",
     defence: Defence::Code(Guard {
         function: "casemate_vmm::probe::snp",
