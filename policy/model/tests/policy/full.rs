@@ -96,9 +96,7 @@ role = "app"
 image = "registry.example:5000/team/web@sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 signature = "owner"
 encryption = "required"
-argv = ["/bin/web", "--name", """
-a "b"
-c""", ""]
+argv = ["/bin/web", "--name", "a \"b\"\nc", ""]
 cwd = "/srv/web"
 user = { uid = 1000, gid = 1000, groups = [1000, 2000] }
 env = [
