@@ -212,6 +212,10 @@ fn read_sysctls(reader: &mut Reader<'_>) -> Result<BTreeMap<SysctlName, String>,
             .map_err(|_| invalid(Invalid::Sysctl { name: text.to_owned() }))?;
         let problem = Invalid::Duplicate { name: text.to_owned() };
         let value = sysctl.text("value")?.unwrap_or_default().to_owned();
+        if !name.takes(&value) {
+            let problem = Invalid::SysctlValue { name: text.to_owned(), value };
+            return Err(GenerateError::invalid(sysctl.at("value"), problem));
+        }
         if sysctls.insert(name, value).is_some() {
             return Err(GenerateError::invalid(sysctl.at("name"), problem));
         }

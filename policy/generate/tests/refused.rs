@@ -463,6 +463,22 @@ fn content_of_the_hosts_choice_needs_the_owners_word() {
     assert!(matches!(read("w"), Err(GenerateError::UnusedOption { .. })));
 }
 
+#[test]
+fn kernel_settings_that_are_not_the_pods() {
+    let sysctl = |name: &str, value: &str| {
+        let list = format!("[{{name: {name}, value: \"{value}\"}}]");
+        pod(&format!("securityContext: {{sysctls: {list}}},"), "")
+    };
+    let path = |field: &str| format!("spec.securityContext.sysctls[0].{field}");
+    // A11
+    let problem = invalid(&sysctl("net.core.bpf_jit_enable", "1"), &path("name"));
+    assert!(matches!(problem, Invalid::Sysctl { .. }));
+    // E14
+    let problem = invalid(&sysctl("net.ipv6.conf.all.accept_ra", "2"), &path("value"));
+    assert!(matches!(problem, Invalid::SysctlValue { .. }));
+    assert!(run(&sysctl("net.ipv6.conf.all.accept_ra", "0")).is_ok());
+}
+
 proptest! {
     #[test]
     fn never_panics(text in "\\PC{0,80}") {
