@@ -215,23 +215,16 @@ fn read_containers(
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<ContainerSpec>, GenerateError> {
     let mut containers = Vec::new();
-    for (field, list) in [
-        ("initContainers", List::Init),
-        ("containers", List::App),
-        ("ephemeralContainers", List::Ephemeral),
-    ] {
-        let path = spec.at(field);
+    for (field, list) in [("initContainers", List::Init), ("containers", List::App)] {
         for reader in spec.objects(field)? {
             containers.push(ContainerSpec::read(reader, list, restart, context, warnings)?);
         }
-        if list == List::Ephemeral && containers.iter().any(|c| c.role == Role::Ephemeral) {
-            let text = format!(
-                "Kubernetes takes this field for running pods only; name the containers in the \
-                 annotation {EPHEMERAL_ANNOTATION} instead"
-            );
-            warnings.push(Warning::new(path, text));
-        }
     }
+    let text = format!(
+        "left out of the policy, so that none of them can be added: Kubernetes takes this field for \
+         running pods only; to allow one, name it in the annotation {EPHEMERAL_ANNOTATION}"
+    );
+    spec.warn("ephemeralContainers", &text, warnings);
     if !containers.iter().any(|c| c.role == Role::App) {
         return Err(GenerateError::invalid(spec.at("containers"), Invalid::Missing));
     }

@@ -479,6 +479,19 @@ fn kernel_settings_that_are_not_the_pods() {
     assert!(run(&sysctl("net.ipv6.conf.all.accept_ra", "0")).is_ok());
 }
 
+#[test]
+fn ephemeral_containers_come_by_the_annotation_only() {
+    let field = "ephemeralContainers: [{name: dbg, image: plain.example/app}],";
+    let generated = run(&pod(field, "")).unwrap();
+    let names: Vec<_> = generated.workloads[0].policy.containers.keys().collect();
+    assert_eq!(names, ["c"]);
+    let warned = generated.warnings.iter().find(|w| w.path == "spec.ephemeralContainers").unwrap();
+    assert!(warned.text.contains("left out"), "{}", warned.text);
+    let annotation = r#"{name: p, annotations: {io.casemate.ephemeral-containers: '[{"name": "dbg", "image": "plain.example/app"}]'}}"#;
+    let generated = run(&pod(field, "").replace("{name: p}", annotation)).unwrap();
+    assert!(generated.workloads[0].policy.containers.contains_key("dbg"));
+}
+
 proptest! {
     #[test]
     fn never_panics(text in "\\PC{0,80}") {
