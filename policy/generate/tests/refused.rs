@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 use casemate_policy::Broker;
 use casemate_policy::GuestConfig;
+use casemate_policy::Sha256Digest;
+use casemate_policy::Volume;
 use casemate_policy_generate::GenerateError;
 use casemate_policy_generate::Generated;
 use casemate_policy_generate::Image;
@@ -463,6 +465,56 @@ fn content_of_the_hosts_choice_needs_the_owners_word() {
     assert!(matches!(read("w"), Err(GenerateError::UnusedOption { .. })));
 }
 
+// B13: a projected volume that mixes what is pinned with what is the host's
+#[test]
+fn a_config_map_stays_pinned_beside_content_of_the_host() {
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata: {app.conf: x}\n---\n";
+    let sources = |list: &str| {
+        pod(
+            &format!("volumes: [{{name: v, projected: {{sources: [{list}]}}}}],"),
+            "volumeMounts: [{name: v, mountPath: /v}]",
+        )
+    };
+    for other in [
+        "{downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}",
+        "{serviceAccountToken: {path: token}}",
+    ] {
+        let list = format!("{{configMap: {{name: m}}}}, {other}");
+        let generated = run(&format!("{map}{}", sources(&list))).unwrap();
+        match &generated.workloads[0].policy.volumes["v"] {
+            Volume::Untrusted { files, .. } => {
+                assert_eq!(files.keys().collect::<Vec<_>>(), ["app.conf"]);
+                assert_eq!(files["app.conf"], Sha256Digest::of(b"x"));
+            }
+            other => panic!("{other:?}"),
+        }
+        let said = generated.warnings.iter().any(|w| w.text.contains("pinned: app.conf"));
+        assert!(said, "{:?}", generated.warnings);
+        // Not given: the host would choose it.
+        refused(&sources(&list), "spec.containers[0].volumeMounts[0]");
+    }
+    // What the cluster itself puts beside a token, and only there.
+    let token = "{serviceAccountToken: {path: token}}";
+    let root = "{configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}}";
+    let generated = run(&sources(&format!("{token}, {root}"))).unwrap();
+    let said = generated.warnings.iter().any(|w| w.text.contains("kube-root-ca.crt"));
+    assert!(said, "{:?}", generated.warnings);
+    refused(&sources(root), "spec.containers[0].volumeMounts[0]");
+}
+
+#[test]
+fn ephemeral_containers_come_by_the_annotation_only() {
+    let field = "ephemeralContainers: [{name: dbg, image: plain.example/app}],";
+    let generated = run(&pod(field, "")).unwrap();
+    let names: Vec<_> = generated.workloads[0].policy.containers.keys().collect();
+    assert_eq!(names, ["c"]);
+    let warned = generated.warnings.iter().find(|w| w.path == "spec.ephemeralContainers").unwrap();
+    assert!(warned.text.contains("left out"), "{}", warned.text);
+    let annotation = r#"{name: p, annotations: {io.casemate.ephemeral-containers: '[{"name": "dbg", "image": "plain.example/app"}]'}}"#;
+    let generated = run(&pod(field, "").replace("{name: p}", annotation)).unwrap();
+    assert!(generated.workloads[0].policy.containers.contains_key("dbg"));
+}
+
 #[test]
 fn kernel_settings_that_are_not_the_pods() {
     let sysctl = |name: &str, value: &str| {
@@ -477,19 +529,6 @@ fn kernel_settings_that_are_not_the_pods() {
     let problem = invalid(&sysctl("net.ipv6.conf.all.accept_ra", "2"), &path("value"));
     assert!(matches!(problem, Invalid::SysctlValue { .. }));
     assert!(run(&sysctl("net.ipv6.conf.all.accept_ra", "0")).is_ok());
-}
-
-#[test]
-fn ephemeral_containers_come_by_the_annotation_only() {
-    let field = "ephemeralContainers: [{name: dbg, image: plain.example/app}],";
-    let generated = run(&pod(field, "")).unwrap();
-    let names: Vec<_> = generated.workloads[0].policy.containers.keys().collect();
-    assert_eq!(names, ["c"]);
-    let warned = generated.warnings.iter().find(|w| w.path == "spec.ephemeralContainers").unwrap();
-    assert!(warned.text.contains("left out"), "{}", warned.text);
-    let annotation = r#"{name: p, annotations: {io.casemate.ephemeral-containers: '[{"name": "dbg", "image": "plain.example/app"}]'}}"#;
-    let generated = run(&pod(field, "").replace("{name: p}", annotation)).unwrap();
-    assert!(generated.workloads[0].policy.containers.contains_key("dbg"));
 }
 
 proptest! {

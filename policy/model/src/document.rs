@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reading and writing the documents as TOML text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -151,15 +152,22 @@ fn write_volume(out: &mut String, name: &str, volume: &Volume) {
         }
         Volume::Config { files } => {
             out.push_str("kind = \"config\"\n");
-            let _ = write!(out, "\n[volumes.{name}.files]\n");
-            for (file, digest) in files {
-                line(out, &basic_string(file), digest);
-            }
+            write_files(out, name, files);
         }
-        Volume::Untrusted { max_bytes } => {
+        Volume::Untrusted { max_bytes, files } => {
             out.push_str("kind = \"untrusted\"\n");
             line(out, "max_bytes", max_bytes);
+            if !files.is_empty() {
+                write_files(out, name, files);
+            }
         }
+    }
+}
+
+fn write_files(out: &mut String, name: &str, files: &BTreeMap<String, Sha256Digest>) {
+    let _ = write!(out, "\n[volumes.{name}.files]\n");
+    for (file, digest) in files {
+        line(out, &basic_string(file), digest);
     }
 }
 

@@ -32,6 +32,9 @@ kind = "config"
 kind = "untrusted"
 max_bytes = 4096
 
+[volumes.info.files]
+"ca.crt" = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
 [volumes.plain]
 kind = "empty-dir"
 
