@@ -531,6 +531,22 @@ fn kernel_settings_that_are_not_the_pods() {
     assert!(run(&sysctl("net.ipv6.conf.all.accept_ra", "0")).is_ok());
 }
 
+#[test]
+fn literal_secrets_are_warned_of_without_their_value() {
+    let generated = run(&pod(
+        "",
+        "env: [{name: DB_PASSWORD, value: hunter2}, {name: DB_PASSWORD_FILE, value: /run/db}, \
+         {name: API_KEY, value: ''}, {name: POD_TOKEN, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}]",
+    ))
+    .unwrap();
+    let secrets: Vec<_> =
+        generated.warnings.iter().filter(|w| w.text.contains("looks like a secret")).collect();
+    assert_eq!(secrets.len(), 1, "{secrets:?}");
+    assert_eq!(secrets[0].path, "spec.containers[0].env[0]");
+    assert!(secrets[0].text.starts_with("DB_PASSWORD "), "{secrets:?}");
+    assert!(!generated.warnings.iter().any(|w| w.text.contains("hunter2")));
+}
+
 proptest! {
     #[test]
     fn never_panics(text in "\\PC{0,80}") {

@@ -58,6 +58,7 @@ mod resources;
 mod schema;
 mod shape;
 mod spelling;
+mod suspicion;
 mod sysctl;
 mod validate;
 
@@ -108,6 +109,8 @@ pub use resources::RlimitKind;
 pub use resources::RlimitValue;
 pub use schema::json_schema;
 pub use spelling::is_hidden;
+pub use suspicion::looks_secret;
+pub use suspicion::open_shell;
 pub use sysctl::BadSysctl;
 pub use sysctl::SysctlName;
 pub use validate::is_file_name;
