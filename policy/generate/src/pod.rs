@@ -94,6 +94,7 @@ impl PodSpec {
     ) -> Result<Self, GenerateError> {
         let metadata = read_metadata(&mut template)?;
         let exec = ExecList::read(&metadata.annotations)?;
+        exec.warn_of_shells(warnings);
         let secrets = secrets::read(&metadata.annotations)?;
         let mut spec = template.required_object("spec")?;
         if owner.kind == Kind::Pod {

@@ -547,6 +547,21 @@ fn literal_secrets_are_warned_of_without_their_value() {
     assert!(!generated.warnings.iter().any(|w| w.text.contains("hunter2")));
 }
 
+#[test]
+fn a_shell_on_the_exec_list_is_warned_of() {
+    let warned = |list: &str| {
+        let annotations = format!("{{name: p, annotations: {{io.casemate.exec: '{list}'}}}}");
+        let generated = run(&pod("", "").replace("{name: p}", &annotations)).unwrap();
+        let shells = generated.warnings.into_iter().filter(|w| w.text.contains("runs the cluster"));
+        shells.map(|w| w.text).collect::<Vec<_>>()
+    };
+    assert_eq!(warned(r#"[["/bin/date"], ["/bin/sh", "-c", "date"]]"#), Vec::<String>::new());
+    let everywhere = warned(r#"[["/bin/date"], ["/bin/sh"]]"#);
+    assert!(everywhere.len() == 1 && everywhere[0].contains("in every container whatever sh"));
+    let one = warned(r#"{"c": [{"argv": ["env", "python3", "-i"], "tty": true, "stdin": true}]}"#);
+    assert!(one.len() == 1 && one[0].contains("in c whatever python"), "{one:?}");
+}
+
 proptest! {
     #[test]
     fn never_panics(text in "\\PC{0,80}") {
