@@ -95,6 +95,7 @@ impl PodSpec {
         let metadata = read_metadata(&mut template)?;
         let exec = ExecList::read(&metadata.annotations)?;
         exec.warn_of_shells(warnings);
+        warn_of_annotations(&metadata.annotations, warnings);
         let secrets = secrets::read(&metadata.annotations)?;
         let mut spec = template.required_object("spec")?;
         if owner.kind == Kind::Pod {
@@ -107,6 +108,11 @@ impl PodSpec {
         }
         for (field, text) in UNHEEDED {
             spec.warn(field, text, warnings);
+        }
+        if spec.flag("hostUsers")? == Some(false) {
+            let text = "not carried out: root of a container is root in the guest too, within its \
+                        capabilities";
+            warnings.push(Warning::new(spec.at("hostUsers"), text));
         }
         check_os(&mut spec)?;
         let token = read_token_setting(&mut spec)?;
@@ -168,6 +174,17 @@ fn read_metadata(template: &mut Reader<'_>) -> Result<Metadata, GenerateError> {
         labels: metadata.text_map("labels")?,
         annotations: metadata.text_map("annotations")?,
     })
+}
+
+fn warn_of_annotations(annotations: &BTreeMap<String, String>, warnings: &mut Vec<Warning>) {
+    let unknown = annotations
+        .keys()
+        .filter(|key| key.starts_with(OWN_PREFIX) && !OWN_ANNOTATIONS.contains(&key.as_str()));
+    for key in unknown {
+        let text =
+            format!("nothing reads this annotation; there are {}", OWN_ANNOTATIONS.join(", "));
+        warnings.push(Warning::new(format!("metadata.annotations[{key}]"), text));
+    }
 }
 
 fn check_os(spec: &mut Reader<'_>) -> Result<(), GenerateError> {
@@ -262,6 +279,16 @@ fn check_names(containers: &[ContainerSpec]) -> Result<(), GenerateError> {
     }
 }
 
+/// What this project's annotations begin with.
+const OWN_PREFIX: &str = "io.casemate.";
+/// The annotations that somebody reads.
+const OWN_ANNOTATIONS: &[&str] = &[
+    EPHEMERAL_ANNOTATION,
+    crate::EXEC_ANNOTATION,
+    crate::INITDATA_ANNOTATION,
+    secrets::SECRETS_ANNOTATION,
+];
+
 /// Fields of a pod's spec that are refused: field, reason, advice.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("hostIPC", "the host's IPC namespace is not the guest's", "remove hostIPC"),
@@ -284,20 +311,22 @@ const REFUSED: &[(&str, &str, &str)] = &[
 const UNHEEDED: &[(&str, &str)] = &[
     ("imagePullSecrets", "not used; the guest pulls without credentials"),
     ("overhead", "set by the RuntimeClass"),
+    (
+        "resources",
+        "limits of the whole pod are not enforced in the guest; set them on the containers",
+    ),
 ];
 
 /// Fields of a pod's spec that change where, when or how large, never what runs in the guest.
 const INERT: &[&str] = &[
     "activeDeadlineSeconds",
     "affinity",
-    "hostUsers",
     "nodeName",
     "nodeSelector",
     "preemptionPolicy",
     "priority",
     "priorityClassName",
     "readinessGates",
-    "resources",
     "schedulerName",
     "schedulingGates",
     "subdomain",

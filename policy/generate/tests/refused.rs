@@ -562,6 +562,41 @@ fn a_shell_on_the_exec_list_is_warned_of() {
     assert!(one.len() == 1 && one[0].contains("in c whatever python"), "{one:?}");
 }
 
+#[test]
+fn what_is_not_carried_out_is_said() {
+    let warned = |yaml: &str, path: &str, part: &str| {
+        let warnings = run(yaml).unwrap().warnings;
+        let found = warnings.iter().any(|w| w.path == path && w.text.contains(part));
+        assert!(found, "{path}: {warnings:?}");
+    };
+    warned(&pod("hostUsers: false,", ""), "spec.hostUsers", "not carried out");
+    let limits = "resources: {limits: {memory: 1Gi}},";
+    warned(&pod(limits, ""), "spec.resources", "set them on the containers");
+    let windows = "securityContext: {windowsOptions: {hostProcess: true}},";
+    warned(&pod(windows, ""), "spec.securityContext.windowsOptions", "Linux");
+    let unconfined = "securityContext: {seccompProfile: {type: Unconfined}}";
+    let path = "spec.containers[0].securityContext.seccompProfile.type";
+    warned(&pod("", unconfined), path, "not filtered");
+    for volume in [
+        "persistentVolumeClaim: {claimName: x}",
+        "csi: {driver: x}",
+        "image: {reference: x}",
+        "hostPath: {path: /}",
+    ] {
+        let volumes = format!("volumes: [{{name: v, {volume}}}],");
+        warned(&pod(&volumes, ""), "spec.volumes", "volume v is left out");
+    }
+    let annotated =
+        pod("", "").replace("{name: p}", "{name: p, annotations: {io.casemate.exce: '[]'}}");
+    warned(&annotated, "metadata.annotations[io.casemate.exce]", "nothing reads");
+    // What is as good as absent.
+    let mild =
+        pod("hostUsers: true, securityContext: {seccompProfile: {type: RuntimeDefault}},", "");
+    let warnings = run(&mild).unwrap().warnings;
+    let said = |part: &str| warnings.iter().any(|w| w.text.contains(part));
+    assert!(!said("not carried out") && !said("not filtered") && !said("nothing reads"));
+}
+
 proptest! {
     #[test]
     fn never_panics(text in "\\PC{0,80}") {
