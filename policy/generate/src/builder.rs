@@ -14,6 +14,7 @@ use casemate_policy::Seccomp;
 use casemate_policy::SecretFile;
 use casemate_policy::User;
 use casemate_policy::Visibility;
+use casemate_policy::looks_secret;
 
 use crate::Image;
 use crate::ImageConfig;
@@ -24,6 +25,7 @@ use crate::container::SubPath;
 use crate::container::VolumeMount;
 use crate::container::clean_path;
 use crate::env::Environment;
+use crate::env_source::EnvSource;
 use crate::error::GenerateError;
 use crate::error::Invalid;
 use crate::error::Warning;
@@ -63,6 +65,7 @@ impl Builder<'_> {
         let name = &spec.image;
         let image_ref = ImageRef::new(&name.registry, &name.repository, &image.digest);
         let declared = Environment::declared(pod, &spec.env)?;
+        self.warn_of_secrets(warnings);
         let argv = self.argv(&declared)?;
         let mounts = self.mounts(&declared)?;
         let environment = declared.with_image(pod, &image.config.env, spec.terminal);
@@ -103,6 +106,23 @@ impl Builder<'_> {
             after: Vec::new(),
             after_started: Vec::new(),
         })
+    }
+
+    fn warn_of_secrets(&self, warnings: &mut Vec<Warning>) {
+        for variable in &self.spec.env {
+            let value = match &variable.source {
+                EnvSource::Plain(text) | EnvSource::Literal(text) | EnvSource::Maybe(text) => text,
+                EnvSource::Absent | EnvSource::Field(_) | EnvSource::Resource(_) => continue,
+            };
+            if looks_secret(&variable.name) && !value.is_empty() {
+                let text = format!(
+                    "{} looks like a secret, and the host reads its value here and in the policy; \
+                     store it in the key broker and fetch it with --secret",
+                    variable.name
+                );
+                warnings.push(Warning::new(variable.path.clone(), text));
+            }
+        }
     }
 
     /// As containerd's `WithProcessArgs`: a command of the pod replaces entry point *and* arguments of

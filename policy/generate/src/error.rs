@@ -271,12 +271,18 @@ pub enum Invalid {
     #[error("is no file mode written in octal, such as \"0400\"")]
     Mode,
     /// The kernel setting does not belong to the pod.
-    #[error(
-        "{name:?} is no kernel setting of a pod's own (kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*, net.*)"
-    )]
+    #[error("{name:?} is no kernel setting of a pod's own (docs/policy.md says which are)")]
     Sysctl {
         /// The name.
         name: String,
+    },
+    /// The kernel setting would open the pod to the network.
+    #[error("{name} = {value:?} would let the network add addresses and routes of its own")]
+    SysctlValue {
+        /// The name.
+        name: String,
+        /// The value.
+        value: String,
     },
     /// The text is no address.
     #[error("{text:?} is no IP address")]

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use casemate_policy::Exec;
+use casemate_policy::open_shell;
 use serde_json::Value;
 
 use crate::error::GenerateError;
 use crate::error::Invalid;
+use crate::error::Warning;
 use crate::json;
 use crate::reader::Reader;
 
@@ -58,6 +60,21 @@ impl ExecList {
                 Invalid::Unknown { value: name.clone() },
             )),
             None => Ok(()),
+        }
+    }
+
+    /// Says which commands leave to the host what is run.
+    pub(crate) fn warn_of_shells(&self, warnings: &mut Vec<Warning>) {
+        let own = self.by_container.iter().map(|(name, list)| (name.as_str(), list));
+        for (container, list) in std::iter::once(("every container", &self.everywhere)).chain(own) {
+            for shell in list.iter().filter_map(open_shell) {
+                let text = format!(
+                    "lets whoever runs the cluster do in {container} whatever {shell} can; list the \
+                     few commands that are needed in its place"
+                );
+                let path = format!("metadata.annotations[{EXEC_ANNOTATION}]");
+                warnings.push(Warning::new(path, text));
+            }
         }
     }
 

@@ -197,9 +197,19 @@ fn make_policy(
     let mut volumes = BTreeMap::new();
     for (name, volume) in &pod.volumes {
         let mounted = pod.containers.iter().flat_map(|c| &c.mounts).any(|m| m.volume == *name);
-        if let (true, Content::Known(content)) = (mounted, &volume.content) {
-            warnings.extend(volume.warnings.iter().cloned());
-            volumes.insert(name.clone(), content.clone());
+        match (mounted, &volume.content) {
+            (true, Content::Known(content)) => {
+                warnings.extend(volume.warnings.iter().cloned());
+                volumes.insert(name.clone(), content.clone());
+            }
+            (false, Content::Refused { reason, .. }) => {
+                let text = format!(
+                    "the volume {name} is left out of the policy, since no container mounts it; to \
+                     mount it would be refused: {reason}"
+                );
+                warnings.push(Warning::new(format!("{}.volumes", pod.path), text));
+            }
+            _ => {}
         }
     }
     Ok(Policy { version: Policy::VERSION, sandbox, volumes, containers })

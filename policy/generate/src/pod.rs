@@ -94,6 +94,8 @@ impl PodSpec {
     ) -> Result<Self, GenerateError> {
         let metadata = read_metadata(&mut template)?;
         let exec = ExecList::read(&metadata.annotations)?;
+        exec.warn_of_shells(warnings);
+        warn_of_annotations(&metadata.annotations, warnings);
         let secrets = secrets::read(&metadata.annotations)?;
         let mut spec = template.required_object("spec")?;
         if owner.kind == Kind::Pod {
@@ -106,6 +108,11 @@ impl PodSpec {
         }
         for (field, text) in UNHEEDED {
             spec.warn(field, text, warnings);
+        }
+        if spec.flag("hostUsers")? == Some(false) {
+            let text = "not carried out: root of a container is root in the guest too, within its \
+                        capabilities";
+            warnings.push(Warning::new(spec.at("hostUsers"), text));
         }
         check_os(&mut spec)?;
         let token = read_token_setting(&mut spec)?;
@@ -169,6 +176,17 @@ fn read_metadata(template: &mut Reader<'_>) -> Result<Metadata, GenerateError> {
     })
 }
 
+fn warn_of_annotations(annotations: &BTreeMap<String, String>, warnings: &mut Vec<Warning>) {
+    let unknown = annotations
+        .keys()
+        .filter(|key| key.starts_with(OWN_PREFIX) && !OWN_ANNOTATIONS.contains(&key.as_str()));
+    for key in unknown {
+        let text =
+            format!("nothing reads this annotation; there are {}", OWN_ANNOTATIONS.join(", "));
+        warnings.push(Warning::new(format!("metadata.annotations[{key}]"), text));
+    }
+}
+
 fn check_os(spec: &mut Reader<'_>) -> Result<(), GenerateError> {
     let Some(mut os) = spec.object("os")? else { return Ok(()) };
     match os.text("name")? {
@@ -215,23 +233,16 @@ fn read_containers(
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<ContainerSpec>, GenerateError> {
     let mut containers = Vec::new();
-    for (field, list) in [
-        ("initContainers", List::Init),
-        ("containers", List::App),
-        ("ephemeralContainers", List::Ephemeral),
-    ] {
-        let path = spec.at(field);
+    for (field, list) in [("initContainers", List::Init), ("containers", List::App)] {
         for reader in spec.objects(field)? {
             containers.push(ContainerSpec::read(reader, list, restart, context, warnings)?);
         }
-        if list == List::Ephemeral && containers.iter().any(|c| c.role == Role::Ephemeral) {
-            let text = format!(
-                "Kubernetes takes this field for running pods only; name the containers in the \
-                 annotation {EPHEMERAL_ANNOTATION} instead"
-            );
-            warnings.push(Warning::new(path, text));
-        }
     }
+    let text = format!(
+        "left out of the policy, so that none of them can be added: Kubernetes takes this field for \
+         running pods only; to allow one, name it in the annotation {EPHEMERAL_ANNOTATION}"
+    );
+    spec.warn("ephemeralContainers", &text, warnings);
     if !containers.iter().any(|c| c.role == Role::App) {
         return Err(GenerateError::invalid(spec.at("containers"), Invalid::Missing));
     }
@@ -268,6 +279,16 @@ fn check_names(containers: &[ContainerSpec]) -> Result<(), GenerateError> {
     }
 }
 
+/// What this project's annotations begin with.
+const OWN_PREFIX: &str = "io.casemate.";
+/// The annotations that somebody reads.
+const OWN_ANNOTATIONS: &[&str] = &[
+    EPHEMERAL_ANNOTATION,
+    crate::EXEC_ANNOTATION,
+    crate::INITDATA_ANNOTATION,
+    secrets::SECRETS_ANNOTATION,
+];
+
 /// Fields of a pod's spec that are refused: field, reason, advice.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("hostIPC", "the host's IPC namespace is not the guest's", "remove hostIPC"),
@@ -290,20 +311,22 @@ const REFUSED: &[(&str, &str, &str)] = &[
 const UNHEEDED: &[(&str, &str)] = &[
     ("imagePullSecrets", "not used; the guest pulls without credentials"),
     ("overhead", "set by the RuntimeClass"),
+    (
+        "resources",
+        "limits of the whole pod are not enforced in the guest; set them on the containers",
+    ),
 ];
 
 /// Fields of a pod's spec that change where, when or how large, never what runs in the guest.
 const INERT: &[&str] = &[
     "activeDeadlineSeconds",
     "affinity",
-    "hostUsers",
     "nodeName",
     "nodeSelector",
     "preemptionPolicy",
     "priority",
     "priorityClassName",
     "readinessGates",
-    "resources",
     "schedulerName",
     "schedulingGates",
     "subdomain",

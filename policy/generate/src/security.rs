@@ -111,13 +111,18 @@ impl Shared {
         for field in ["seLinuxOptions", "appArmorProfile"] {
             reader.warn(field, "not enforced; the guest has no such module", warnings);
         }
-        reader.ignore(&["windowsOptions"]);
+        reader.warn("windowsOptions", "not used; the guest runs Linux", warnings);
         let seccomp = match reader.object("seccompProfile")? {
             None => None,
             Some(mut profile) => {
                 let kind = match profile.required_text("type")? {
                     "RuntimeDefault" => Seccomp::Default,
-                    "Unconfined" => Seccomp::Unconfined,
+                    "Unconfined" => {
+                        let text = "system calls are not filtered: the container reaches the whole \
+                                    of the guest's kernel";
+                        warnings.push(Warning::new(profile.at("type"), text));
+                        Seccomp::Unconfined
+                    }
                     "Localhost" => {
                         return Err(GenerateError::refused(
                             profile.at("type"),
@@ -212,6 +217,10 @@ fn read_sysctls(reader: &mut Reader<'_>) -> Result<BTreeMap<SysctlName, String>,
             .map_err(|_| invalid(Invalid::Sysctl { name: text.to_owned() }))?;
         let problem = Invalid::Duplicate { name: text.to_owned() };
         let value = sysctl.text("value")?.unwrap_or_default().to_owned();
+        if !name.takes(&value) {
+            let problem = Invalid::SysctlValue { name: text.to_owned(), value };
+            return Err(GenerateError::invalid(sysctl.at("value"), problem));
+        }
         if sysctls.insert(name, value).is_some() {
             return Err(GenerateError::invalid(sysctl.at("name"), problem));
         }

@@ -4,6 +4,8 @@
 //! The API server would add a volume with a random name to such a pod. The generator adds the same
 //! volume with a name of its own instead, so that the policy can name it.
 
+use std::collections::BTreeMap;
+
 use casemate_policy::Role;
 use casemate_policy::Volume;
 use serde_json::Value;
@@ -27,7 +29,10 @@ pub(crate) fn mount(containers: &mut [ContainerSpec], volumes: &mut Volumes, pat
     volumes.insert(
         VOLUME.to_owned(),
         PodVolume {
-            content: Content::Known(Volume::Untrusted { max_bytes: MAX_UNTRUSTED }),
+            content: Content::Known(Volume::Untrusted {
+                max_bytes: MAX_UNTRUSTED,
+                files: BTreeMap::new(),
+            }),
             warnings: vec![Warning::new(path, text)],
         },
     );

@@ -140,7 +140,7 @@ impl Sources<'_, '_> {
         } else if let Some(mut secret) = source.object("secret")? {
             self.found.secret = Some(secret.text("name")?.unwrap_or("NAME").to_owned());
         } else if source.object("serviceAccountToken")?.is_some() {
-            self.found.untrusted.push("a service account's token");
+            self.found.untrusted.push(TOKEN);
         } else if source.object("clusterTrustBundle")?.is_some() {
             self.found.untrusted.push("a bundle of certificates");
         } else if source.object("podCertificate")?.is_some() {
@@ -251,27 +251,26 @@ impl Sources<'_, '_> {
         if let Some(name) = found.secret {
             return Content::Secret { name };
         }
-        let mut parts = found.untrusted;
-        if context.is_untrusted(volume) {
-            parts.push("what --untrusted-volume leaves to it");
-        } else if let (Some(name), true) = (&found.unknown, parts.is_empty()) {
-            return Content::Refused {
-                reason: format!(
-                    "the content of the ConfigMap {name} is not known, and the host would choose it"
-                ),
-                advice: format!(
-                    "give the ConfigMap's YAML too, with a further -f, or let the host choose: \
+        let mut parts: Vec<String> = found.untrusted.iter().map(|s| (*s).to_owned()).collect();
+        let left_open = context.is_untrusted(volume);
+        // The cluster writes this one into every namespace, beside the token that it goes with.
+        let is_clusters = |name: &str| name == ROOT_CA && found.untrusted.contains(&TOKEN);
+        if left_open {
+            parts.push("what --untrusted-volume leaves to it".to_owned());
+        } else if let Some(name) = &found.unknown {
+            if is_clusters(name) {
+                parts.push(format!("the ConfigMap {name}, which is not given and not pinned"));
+            } else {
+                return Content::Refused {
+                    reason: format!(
+                        "the content of the ConfigMap {name} is not known, and the host would choose it"
+                    ),
+                    advice: format!(
+                        "give the ConfigMap's YAML too, with a further -f, or let the host choose: \
                      --untrusted-volume {volume}"
-                ),
-            };
-        }
-        if !parts.is_empty() {
-            let text = format!(
-                "the host chooses the content ({}); containers see it read-only",
-                parts.join(", ")
-            );
-            warnings.push(Warning::new(path, text));
-            return Content::Known(Volume::Untrusted { max_bytes: MAX_UNTRUSTED });
+                    ),
+                };
+            }
         }
         if found.bytes > Volume::MAX_BYTES || found.files.len() > Volume::MAX_FILES {
             return Content::Refused {
@@ -281,6 +280,24 @@ impl Sources<'_, '_> {
                 ),
                 advice: "put the files into the image".to_owned(),
             };
+        }
+        if !parts.is_empty() {
+            let files = if left_open { BTreeMap::new() } else { found.files };
+            let names: Vec<&str> = files.keys().map(String::as_str).collect();
+            let but = match names.as_slice() {
+                [] => String::new(),
+                names => format!(
+                    " but for the files of ConfigMaps, which are pinned: {}",
+                    names.join(", ")
+                ),
+            };
+            let text = format!(
+                "the host chooses the content ({}){but}; containers see it read-only",
+                parts.join(", ")
+            );
+            warnings.push(Warning::new(path, text));
+            let max_bytes = if files.is_empty() { MAX_UNTRUSTED } else { Volume::MAX_BYTES };
+            return Content::Known(Volume::Untrusted { max_bytes, files });
         }
         Content::Known(Volume::Config { files: found.files })
     }
@@ -296,6 +313,9 @@ const FOREIGN: &[(&str, &str)] = &[
     ("image", "the host would unpack the image of an image volume"),
 ];
 
+/// The ConfigMap with the API server's CA that the cluster writes into every namespace.
+const ROOT_CA: &str = "kube-root-ca.crt";
+const TOKEN: &str = "a service account's token";
 /// Permission to run, for anybody.
 const ANY_EXECUTE: u64 = 0o111;
 /// Most bytes of a volume whose content the host chooses.

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 use casemate_policy::Broker;
 use casemate_policy::GuestConfig;
+use casemate_policy::Sha256Digest;
+use casemate_policy::Volume;
 use casemate_policy_generate::GenerateError;
 use casemate_policy_generate::Generated;
 use casemate_policy_generate::Image;
@@ -461,6 +463,138 @@ fn content_of_the_hosts_choice_needs_the_owners_word() {
     };
     assert!(read("v").is_ok());
     assert!(matches!(read("w"), Err(GenerateError::UnusedOption { .. })));
+}
+
+// B13: a projected volume that mixes what is pinned with what is the host's
+#[test]
+fn a_config_map_stays_pinned_beside_content_of_the_host() {
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata: {app.conf: x}\n---\n";
+    let sources = |list: &str| {
+        pod(
+            &format!("volumes: [{{name: v, projected: {{sources: [{list}]}}}}],"),
+            "volumeMounts: [{name: v, mountPath: /v}]",
+        )
+    };
+    for other in [
+        "{downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}",
+        "{serviceAccountToken: {path: token}}",
+    ] {
+        let list = format!("{{configMap: {{name: m}}}}, {other}");
+        let generated = run(&format!("{map}{}", sources(&list))).unwrap();
+        match &generated.workloads[0].policy.volumes["v"] {
+            Volume::Untrusted { files, .. } => {
+                assert_eq!(files.keys().collect::<Vec<_>>(), ["app.conf"]);
+                assert_eq!(files["app.conf"], Sha256Digest::of(b"x"));
+            }
+            other => panic!("{other:?}"),
+        }
+        let said = generated.warnings.iter().any(|w| w.text.contains("pinned: app.conf"));
+        assert!(said, "{:?}", generated.warnings);
+        // Not given: the host would choose it.
+        refused(&sources(&list), "spec.containers[0].volumeMounts[0]");
+    }
+    // What the cluster itself puts beside a token, and only there.
+    let token = "{serviceAccountToken: {path: token}}";
+    let root = "{configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}}";
+    let generated = run(&sources(&format!("{token}, {root}"))).unwrap();
+    let said = generated.warnings.iter().any(|w| w.text.contains("kube-root-ca.crt"));
+    assert!(said, "{:?}", generated.warnings);
+    refused(&sources(root), "spec.containers[0].volumeMounts[0]");
+}
+
+#[test]
+fn ephemeral_containers_come_by_the_annotation_only() {
+    let field = "ephemeralContainers: [{name: dbg, image: plain.example/app}],";
+    let generated = run(&pod(field, "")).unwrap();
+    let names: Vec<_> = generated.workloads[0].policy.containers.keys().collect();
+    assert_eq!(names, ["c"]);
+    let warned = generated.warnings.iter().find(|w| w.path == "spec.ephemeralContainers").unwrap();
+    assert!(warned.text.contains("left out"), "{}", warned.text);
+    let annotation = r#"{name: p, annotations: {io.casemate.ephemeral-containers: '[{"name": "dbg", "image": "plain.example/app"}]'}}"#;
+    let generated = run(&pod(field, "").replace("{name: p}", annotation)).unwrap();
+    assert!(generated.workloads[0].policy.containers.contains_key("dbg"));
+}
+
+#[test]
+fn kernel_settings_that_are_not_the_pods() {
+    let sysctl = |name: &str, value: &str| {
+        let list = format!("[{{name: {name}, value: \"{value}\"}}]");
+        pod(&format!("securityContext: {{sysctls: {list}}},"), "")
+    };
+    let path = |field: &str| format!("spec.securityContext.sysctls[0].{field}");
+    // A11
+    let problem = invalid(&sysctl("net.core.bpf_jit_enable", "1"), &path("name"));
+    assert!(matches!(problem, Invalid::Sysctl { .. }));
+    // E14
+    let problem = invalid(&sysctl("net.ipv6.conf.all.accept_ra", "2"), &path("value"));
+    assert!(matches!(problem, Invalid::SysctlValue { .. }));
+    assert!(run(&sysctl("net.ipv6.conf.all.accept_ra", "0")).is_ok());
+}
+
+#[test]
+fn literal_secrets_are_warned_of_without_their_value() {
+    let generated = run(&pod(
+        "",
+        "env: [{name: DB_PASSWORD, value: hunter2}, {name: DB_PASSWORD_FILE, value: /run/db}, \
+         {name: API_KEY, value: ''}, {name: POD_TOKEN, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}]",
+    ))
+    .unwrap();
+    let secrets: Vec<_> =
+        generated.warnings.iter().filter(|w| w.text.contains("looks like a secret")).collect();
+    assert_eq!(secrets.len(), 1, "{secrets:?}");
+    assert_eq!(secrets[0].path, "spec.containers[0].env[0]");
+    assert!(secrets[0].text.starts_with("DB_PASSWORD "), "{secrets:?}");
+    assert!(!generated.warnings.iter().any(|w| w.text.contains("hunter2")));
+}
+
+#[test]
+fn a_shell_on_the_exec_list_is_warned_of() {
+    let warned = |list: &str| {
+        let annotations = format!("{{name: p, annotations: {{io.casemate.exec: '{list}'}}}}");
+        let generated = run(&pod("", "").replace("{name: p}", &annotations)).unwrap();
+        let shells = generated.warnings.into_iter().filter(|w| w.text.contains("runs the cluster"));
+        shells.map(|w| w.text).collect::<Vec<_>>()
+    };
+    assert_eq!(warned(r#"[["/bin/date"], ["/bin/sh", "-c", "date"]]"#), Vec::<String>::new());
+    let everywhere = warned(r#"[["/bin/date"], ["/bin/sh"]]"#);
+    assert!(everywhere.len() == 1 && everywhere[0].contains("in every container whatever sh"));
+    let one = warned(r#"{"c": [{"argv": ["env", "python3", "-i"], "tty": true, "stdin": true}]}"#);
+    assert!(one.len() == 1 && one[0].contains("in c whatever python"), "{one:?}");
+}
+
+#[test]
+fn what_is_not_carried_out_is_said() {
+    let warned = |yaml: &str, path: &str, part: &str| {
+        let warnings = run(yaml).unwrap().warnings;
+        let found = warnings.iter().any(|w| w.path == path && w.text.contains(part));
+        assert!(found, "{path}: {warnings:?}");
+    };
+    warned(&pod("hostUsers: false,", ""), "spec.hostUsers", "not carried out");
+    let limits = "resources: {limits: {memory: 1Gi}},";
+    warned(&pod(limits, ""), "spec.resources", "set them on the containers");
+    let windows = "securityContext: {windowsOptions: {hostProcess: true}},";
+    warned(&pod(windows, ""), "spec.securityContext.windowsOptions", "Linux");
+    let unconfined = "securityContext: {seccompProfile: {type: Unconfined}}";
+    let path = "spec.containers[0].securityContext.seccompProfile.type";
+    warned(&pod("", unconfined), path, "not filtered");
+    for volume in [
+        "persistentVolumeClaim: {claimName: x}",
+        "csi: {driver: x}",
+        "image: {reference: x}",
+        "hostPath: {path: /}",
+    ] {
+        let volumes = format!("volumes: [{{name: v, {volume}}}],");
+        warned(&pod(&volumes, ""), "spec.volumes", "volume v is left out");
+    }
+    let annotated =
+        pod("", "").replace("{name: p}", "{name: p, annotations: {io.casemate.exce: '[]'}}");
+    warned(&annotated, "metadata.annotations[io.casemate.exce]", "nothing reads");
+    // What is as good as absent.
+    let mild =
+        pod("hostUsers: true, securityContext: {seccompProfile: {type: RuntimeDefault}},", "");
+    let warnings = run(&mild).unwrap().warnings;
+    let said = |part: &str| warnings.iter().any(|w| w.text.contains(part));
+    assert!(!said("not carried out") && !said("not filtered") && !said("nothing reads"));
 }
 
 proptest! {

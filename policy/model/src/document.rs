@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reading and writing the documents as TOML text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -17,6 +18,8 @@ use crate::Sandbox;
 use crate::Sha256Digest;
 use crate::Volume;
 use crate::shape;
+use crate::spelling::basic_string;
+use crate::spelling::with_basic_strings;
 
 impl Policy {
     /// The version of the format that this crate reads and writes.
@@ -43,6 +46,11 @@ impl Policy {
     /// Writes the policy for people: one line per thing, in the order of the fields.
     ///
     /// Equal policies give equal bytes, and [`Policy::parse`] gives the policy back.
+    ///
+    /// # Security
+    ///
+    /// E19: each text stands on one line, and characters that do not show as themselves
+    /// ([`crate::is_hidden`]) stand there by their number: no value looks like a field of its own.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut out = String::new();
@@ -95,20 +103,20 @@ impl GuestConfig {
         line(&mut out, "version", &self.version);
         out.push_str("\n[broker]\n");
         line(&mut out, "url", &self.broker.url);
-        line(&mut out, "ca", &self.broker.ca);
+        block(&mut out, "ca", &self.broker.ca);
         for registry in &self.registries {
             out.push_str("\n[[registries]]\n");
             line(&mut out, "host", &registry.host);
             optional(&mut out, "location", registry.location.as_ref());
-            line(&mut out, "ca", &registry.ca);
+            block(&mut out, "ca", &registry.ca);
         }
         for (name, signature) in &self.image_signatures {
             let _ = write!(out, "\n[image_signatures.{name}]\n");
-            line(&mut out, "key", &signature.key);
+            block(&mut out, "key", &signature.key);
         }
         if let Some(audit) = &self.audit {
             out.push_str("\n[audit]\n");
-            line(&mut out, "key", &audit.key);
+            block(&mut out, "key", &audit.key);
         }
         out
     }
@@ -144,15 +152,22 @@ fn write_volume(out: &mut String, name: &str, volume: &Volume) {
         }
         Volume::Config { files } => {
             out.push_str("kind = \"config\"\n");
-            let _ = write!(out, "\n[volumes.{name}.files]\n");
-            for (file, digest) in files {
-                line(out, &quoted_key(file), digest);
-            }
+            write_files(out, name, files);
         }
-        Volume::Untrusted { max_bytes } => {
+        Volume::Untrusted { max_bytes, files } => {
             out.push_str("kind = \"untrusted\"\n");
             line(out, "max_bytes", max_bytes);
+            if !files.is_empty() {
+                write_files(out, name, files);
+            }
         }
+    }
+}
+
+fn write_files(out: &mut String, name: &str, files: &BTreeMap<String, Sha256Digest>) {
+    let _ = write!(out, "\n[volumes.{name}.files]\n");
+    for (file, digest) in files {
+        line(out, &basic_string(file), digest);
     }
 }
 
@@ -207,11 +222,6 @@ fn write_resources(out: &mut String, name: &str, resources: &Resources) {
     optional(out, "pids", resources.pids.as_ref());
 }
 
-/// A key of TOML as a basic string; the text has no control characters.
-fn quoted_key(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
 fn read<T: DeserializeOwned + Serialize>(bytes: &[u8], max: usize) -> Result<T, DocumentError> {
     if bytes.len() > max {
         return Err(DocumentError::TooLarge { size: bytes.len(), max });
@@ -257,7 +267,16 @@ fn list<T: Serialize>(out: &mut String, key: &str, items: &[T]) {
     out.push_str("]\n");
 }
 
+/// A text of several lines as the lines that it has: PEM, which holds nothing that looks like a field.
+fn block(out: &mut String, key: &str, text: &str) {
+    let _ = writeln!(out, "{key} = {}", as_toml(&text));
+}
+
 fn inline<T: Serialize>(value: &T) -> String {
+    with_basic_strings(&as_toml(value))
+}
+
+fn as_toml<T: Serialize>(value: &T) -> String {
     let mut out = String::new();
     // The documents hold text, numbers, booleans, lists and maps only, all of which TOML has.
     let _ = value.serialize(toml::ser::ValueSerializer::new(&mut out));

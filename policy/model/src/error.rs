@@ -114,6 +114,9 @@ pub enum Problem {
     /// A list of values stands in place of a table.
     #[error("is a list, where fields with their names belong")]
     NotTable,
+    /// With this value the network would add to what the policy admits.
+    #[error("would let the network add addresses and routes of its own")]
+    OpensNetwork,
     /// The number is outside its range.
     #[error("is out of range")]
     OutOfRange,

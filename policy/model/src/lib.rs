@@ -40,7 +40,7 @@
 //!   values out of range.
 //! - Policy and guest configuration are public, since they travel through the host: no secret and no
 //!   digest of a guessable secret belongs in them.
-//! - Equal documents are written as equal bytes.
+//! - Equal documents are written as equal bytes, each text on one line with every character seen.
 
 mod capability;
 mod config;
@@ -57,6 +57,8 @@ mod process;
 mod resources;
 mod schema;
 mod shape;
+mod spelling;
+mod suspicion;
 mod sysctl;
 mod validate;
 
@@ -106,6 +108,9 @@ pub use resources::Rlimit;
 pub use resources::RlimitKind;
 pub use resources::RlimitValue;
 pub use schema::json_schema;
+pub use spelling::is_hidden;
+pub use suspicion::looks_secret;
+pub use suspicion::open_shell;
 pub use sysctl::BadSysctl;
 pub use sysctl::SysctlName;
 pub use validate::is_file_name;

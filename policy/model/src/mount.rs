@@ -65,10 +65,15 @@ pub enum Volume {
     ///
     /// # Security
     ///
-    /// B13: nothing of it is checked; containers see it read-only, noexec, nosuid and nodev.
+    /// B13: nothing of it is checked but the files that are pinned; containers see it read-only,
+    /// noexec, nosuid and nodev.
     Untrusted {
         /// Most bytes of one revision.
         max_bytes: u64,
+        /// Files among the others that must be there, each with this digest (a ConfigMap in a
+        /// projected volume).
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        files: BTreeMap<String, Sha256Digest>,
     },
 }
 
@@ -77,6 +82,15 @@ impl Volume {
     pub const MAX_BYTES: u64 = (1 << 20) + (64 << 10);
     /// Most files of one revision.
     pub const MAX_FILES: usize = 1024;
+
+    /// The files whose content is pinned, by name.
+    #[must_use]
+    pub const fn pinned(&self) -> Option<&BTreeMap<String, Sha256Digest>> {
+        match self {
+            Self::EmptyDir { .. } => None,
+            Self::Config { files } | Self::Untrusted { files, .. } => Some(files),
+        }
+    }
 
     /// Whether the host gives its content.
     #[must_use]

@@ -84,9 +84,17 @@ impl Spot {
 }
 
 /// Looks for every kind of weak spot; those first that matter most.
+///
+/// # Security
+///
+/// Findings end up in the logs of build machines: their places never show a value that looks like a
+/// secret.
 #[must_use]
 pub fn lint(document: &Document) -> Vec<Finding> {
-    let places = document.places();
+    let mut places = document.places();
+    for field in container::secret_values(document) {
+        places.hide(&field);
+    }
     let mut findings = Vec::new();
     for rule in RULES {
         let mut spots = Vec::new();

@@ -51,6 +51,21 @@ impl Places {
         Self { text: text.to_owned(), spans }
     }
 
+    /// Shows a row of stars in place of a field's value from here on, whatever its length.
+    pub fn hide(&mut self, field: &str) {
+        let Some(span) = self.spans.get(field) else { return };
+        let (Some(before), Some(value), Some(after)) = (
+            self.text.get(..span.shown.start),
+            self.text.get(span.shown.clone()),
+            self.text.get(span.shown.end..),
+        ) else {
+            return;
+        };
+        // As many bytes and lines as before, so that every place stays where it is.
+        let mask = |byte| if byte == b'\n' { '\n' } else { MASK };
+        self.text = format!("{before}{}{after}", value.bytes().map(mask).collect::<String>());
+    }
+
     /// The place of a field such as `containers.web.argv[2]`; where the text has no such field, the
     /// place of the nearest thing that it would belong to.
     #[must_use]
@@ -119,8 +134,11 @@ fn collect_value(
 
 /// Cuts a line around a part of it, both in bytes.
 fn excerpt(field: &str, line: usize, text: &str, part: Range<usize>) -> Place {
-    let column = text.get(..part.start).map_or(0, |before| before.chars().count());
-    let length = text.get(part).map_or(1, |part| part.chars().count());
+    let before = unmasked(text.get(..part.start).unwrap_or_default());
+    let marked = unmasked(text.get(part.clone()).unwrap_or_default());
+    let after = unmasked(text.get(part.end..).unwrap_or_default());
+    let (column, length) = (before.chars().count(), marked.chars().count());
+    let text = format!("{before}{marked}{after}");
     let skipped =
         if column + length.min(SHOWN / 2) > SHOWN { column.saturating_sub(SHOWN / 4) } else { 0 };
     let plain = |c: char| if c.is_control() { ' ' } else { c };
@@ -137,6 +155,21 @@ fn excerpt(field: &str, line: usize, text: &str, part: Range<usize>) -> Place {
     Place { field: field.to_owned(), line, column, length, text: shown }
 }
 
+/// The text with the same few stars for each part that is masked.
+fn unmasked(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut last = None;
+    for c in text.chars() {
+        match (c, last) {
+            (MASK, Some(MASK)) => {}
+            (MASK, _) => out.push_str("***"),
+            _ => out.push(c),
+        }
+        last = Some(c);
+    }
+    out
+}
+
 /// The line with a row of carets below the part that is meant.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,6 +182,8 @@ impl fmt::Display for Place {
     }
 }
 
+/// Stands for each byte of what is hidden. No text of TOML has it.
+const MASK: char = '\u{1}';
 /// Most characters of a line that are shown.
 const SHOWN: usize = 110;
 
@@ -211,6 +246,28 @@ env = [
             place.to_string(),
             "  |\n4 | argv = [\"/bin/web\", \"--port\", \"8443\"]\n  |                     ^^^^^^^^"
         );
+    }
+
+    #[test]
+    fn what_is_hidden_is_never_shown() {
+        let mut places = Places::read(
+            "env = [{ name = \"A\", value = \"geheim-ß\" }, { name = \"B\", value = \"x\" }]\n\
+             more = \"\"\"\ngeheim\n\"\"\"\nlast = 1\n",
+        );
+        places.hide("env[0].value");
+        places.hide("more");
+        places.hide("absent");
+        for (field, marked) in
+            [("env[0].name", "\"A\""), ("env[0].value", "***"), ("env[1].value", "\"x\"")]
+        {
+            let place = places.find(field).unwrap();
+            assert!(place.text.contains("value = ***") && !place.text.contains("geheim"));
+            let part: String = place.text.chars().skip(place.column).take(place.length).collect();
+            assert_eq!(part, marked);
+        }
+        assert_eq!(places.find("more").unwrap().text, "more = ***");
+        assert_eq!(places.line(3).unwrap().text, "***");
+        assert_eq!(places.find("last").unwrap().line, 5);
     }
 
     #[test]

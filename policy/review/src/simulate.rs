@@ -3,6 +3,7 @@
 
 mod example;
 mod look;
+mod strict;
 
 use std::fmt;
 
@@ -62,8 +63,8 @@ pub enum Expectation {
     Allow,
     /// It is denied, with any code.
     Deny,
-    /// It is denied with this code.
-    Code(String),
+    /// It is denied with the code of this rule.
+    Code(Rule),
 }
 
 impl Step {
@@ -72,10 +73,10 @@ impl Step {
     ///
     /// # Errors
     ///
-    /// The text is no JSON list, too long, or an entry is none.
+    /// The text is no JSON list, a key stands twice in an object of it, it is too long, or an entry is
+    /// none.
     pub fn read_list(text: &str) -> Result<Vec<Self>, StepError> {
-        let list: Vec<Map<String, Value>> =
-            serde_json::from_str(text).map_err(|source| StepError::List { source })?;
+        let list = strict::objects(text).map_err(|source| StepError::List { source })?;
         if list.len() > MAX_STEPS {
             return Err(StepError::TooMany);
         }
@@ -88,7 +89,9 @@ impl Step {
     fn read(mut entry: Map<String, Value>) -> Result<Self, Problem> {
         let expect = match entry.remove("expect") {
             None => None,
-            Some(Value::String(word)) => Some(Expectation::from(word)),
+            Some(Value::String(word)) => {
+                Some(Expectation::read(&word).ok_or(Problem::UnknownCode { code: word })?)
+            }
             Some(_) => return Err(Problem::Expect),
         };
         if !matches!(entry.remove("note"), None | Some(Value::String(_))) {
@@ -117,12 +120,12 @@ impl Step {
     }
 }
 
-impl From<String> for Expectation {
-    fn from(word: String) -> Self {
-        match word.as_str() {
-            "allow" => Self::Allow,
-            "deny" => Self::Deny,
-            _ => Self::Code(word),
+impl Expectation {
+    fn read(word: &str) -> Option<Self> {
+        match word {
+            "allow" => Some(Self::Allow),
+            "deny" => Some(Self::Deny),
+            _ => Rule::ALL.iter().find(|rule| rule.code() == word).map(|rule| Self::Code(*rule)),
         }
     }
 }
@@ -195,7 +198,7 @@ fn is_expected(answer: &Answer, expect: Option<&Expectation>) -> bool {
     match (expect.unwrap_or(&Expectation::Allow), answer.verdict) {
         (Expectation::Allow, verdict) => verdict != Verdict::Denied,
         (Expectation::Deny, verdict) => verdict == Verdict::Denied,
-        (Expectation::Code(code), _) => answer.code == Some(code),
+        (Expectation::Code(rule), _) => answer.code == Some(rule.code()),
     }
 }
 
@@ -387,6 +390,12 @@ pub enum Problem {
     NotOneCall {
         /// How many.
         count: usize,
+    },
+    /// No denial has this code.
+    #[error("`expect` is {code:?}, and no request is ever denied with that code")]
+    UnknownCode {
+        /// The code.
+        code: String,
     },
 }
 

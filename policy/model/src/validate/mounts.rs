@@ -17,6 +17,7 @@ use crate::DocumentError;
 use crate::Mount;
 use crate::MountKind;
 use crate::SecretFile;
+use crate::Sha256Digest;
 use crate::Volume;
 use crate::error::FieldPath;
 use crate::error::Problem;
@@ -43,21 +44,28 @@ fn check_volume(volume: &Volume, path: &FieldPath) -> Result<(), DocumentError> 
                 return Err(path.field("size_limit").error(Problem::OutOfRange));
             }
         }
-        Volume::Config { files } => {
-            let path = path.field("files");
-            limit(files.len(), Volume::MAX_FILES, &path)?;
-            // The name itself may hold anything, so it is not repeated.
-            if !files.keys().all(|name| is_file_name(name)) {
-                return Err(path.error(Problem::NotFileName));
-            }
-        }
-        Volume::Untrusted { max_bytes } => {
+        Volume::Config { files } => check_files(files, &path.field("files"))?,
+        Volume::Untrusted { max_bytes, files } => {
             if !(1..=Volume::MAX_BYTES).contains(max_bytes) {
                 return Err(path.field("max_bytes").error(Problem::OutOfRange));
             }
+            check_files(files, &path.field("files"))?;
         }
     }
     Ok(())
+}
+
+fn check_files(
+    files: &BTreeMap<String, Sha256Digest>,
+    path: &FieldPath,
+) -> Result<(), DocumentError> {
+    limit(files.len(), Volume::MAX_FILES, path)?;
+    // The name itself may hold anything, so it is not repeated.
+    if files.keys().all(|name| is_file_name(name)) {
+        Ok(())
+    } else {
+        Err(path.clone().error(Problem::NotFileName))
+    }
 }
 
 pub(super) fn check_mounts(

@@ -26,6 +26,9 @@ pub(super) fn check(sandbox: &Sandbox) -> Result<(), DocumentError> {
         if value.chars().any(char::is_control) {
             return Err(path.error(Problem::ForbiddenCharacter));
         }
+        if !name.takes(value) {
+            return Err(path.error(Problem::OpensNetwork));
+        }
     }
     check_hosts(&sandbox.hosts, &path.field("hosts"))?;
     check_network(&sandbox.network, &path.field("network"))

@@ -249,6 +249,27 @@ fn line_ends_round_trip() {
     }
 }
 
+// E19: no value looks like another, or like a field of its own.
+#[test]
+fn a_text_is_one_line_with_every_character_seen() {
+    let mut policy = Policy::parse(FULL.as_bytes()).unwrap();
+    let lines = policy.to_toml().lines().count();
+    let evil = "x\nreadonly_rootfs = true\n\"'\u{202e}\u{2066}\u{200b}\u{85}\u{2028}\u{feff}";
+    let web = policy.containers.get_mut("web").unwrap();
+    web.argv = vec![evil.to_owned()];
+    web.env[1].value = evil.to_owned();
+    web.exec[0].argv = vec![evil.to_owned()];
+    if let Some(Volume::Config { files }) = policy.volumes.get_mut("conf") {
+        files.insert("a\u{202e}b".to_owned(), Sha256Digest::of(b"x"));
+    }
+    let text = policy.to_toml();
+    assert_eq!(Policy::parse(text.as_bytes()).unwrap(), policy);
+    assert!(!text.chars().any(|c| casemate_policy::is_hidden(c) && c != '\n'), "{text}");
+    // The one line more is the file's.
+    assert_eq!(text.lines().count(), lines + 1, "{text}");
+    assert!(text.contains("argv = [\"x\\nreadonly_rootfs = true\\n\\\"'\\u202E"), "{text}");
+}
+
 proptest! {
     #[test]
     fn any_text_in_a_field_round_trips(

@@ -32,6 +32,9 @@ kind = "config"
 kind = "untrusted"
 max_bytes = 4096
 
+[volumes.info.files]
+"ca.crt" = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
 [volumes.plain]
 kind = "empty-dir"
 
@@ -96,9 +99,7 @@ role = "app"
 image = "registry.example:5000/team/web@sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 signature = "owner"
 encryption = "required"
-argv = ["/bin/web", "--name", """
-a "b"
-c""", ""]
+argv = ["/bin/web", "--name", "a \"b\"\nc", ""]
 cwd = "/srv/web"
 user = { uid = 1000, gid = 1000, groups = [1000, 2000] }
 env = [

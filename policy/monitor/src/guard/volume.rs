@@ -75,7 +75,7 @@ pub(crate) fn check_size(
     request: &PutVolumeRequest,
 ) -> Result<(), Denial> {
     let max = match volume {
-        Some(Volume::Untrusted { max_bytes }) => *max_bytes,
+        Some(Volume::Untrusted { max_bytes, .. }) => *max_bytes,
         _ => Volume::MAX_BYTES,
     };
     let size = request.files.iter().fold(0_u64, |sum, file| sum.saturating_add(file.size));
@@ -85,16 +85,19 @@ pub(crate) fn check_size(
     Err(Denial::new(Rule::Volume, "files", format!("{size} bytes are more than the policy allows")))
 }
 
-/// B13: where the policy pins content, each file is one of the policy's, byte by byte.
+/// B13: where the policy pins a file, its content is the policy's, byte by byte; a volume that is all
+/// the policy's has no other files.
 pub(crate) fn check_pinned_content(
     volume: Option<&Volume>,
     request: &PutVolumeRequest,
 ) -> Result<(), Denial> {
-    let Some(Volume::Config { files }) = volume else { return Ok(()) };
+    let Some(files) = volume.and_then(Volume::pinned) else { return Ok(()) };
+    let takes_others = matches!(volume, Some(Volume::Untrusted { .. }));
     for (index, file) in request.files.iter().enumerate() {
         let (part, text) = match files.get(&file.name) {
             Some(pinned) if *pinned == file.sha256 => continue,
             Some(_) => ("content", "is not the policy's"),
+            None if takes_others => continue,
             None => ("name", "is not in the policy"),
         };
         let text = format!("the {part} of {} {text}", Quoted(&file.name));
@@ -103,12 +106,12 @@ pub(crate) fn check_pinned_content(
     Ok(())
 }
 
-/// B13: where the policy pins content, none of its files is missing.
+/// B13: none of the files that the policy pins is missing.
 pub(crate) fn check_pinned_complete(
     volume: Option<&Volume>,
     request: &PutVolumeRequest,
 ) -> Result<(), Denial> {
-    let Some(Volume::Config { files }) = volume else { return Ok(()) };
+    let Some(files) = volume.and_then(Volume::pinned) else { return Ok(()) };
     if files.keys().all(|name| request.files.iter().any(|file| file.name == *name)) {
         return Ok(());
     }

@@ -46,6 +46,11 @@ files = { "app.conf" = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca
 kind = "untrusted"
 max_bytes = 100
 
+[volumes.mixed]
+kind = "untrusted"
+max_bytes = 100
+files = { "app.conf" = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" }
+
 [containers.init]
 role = "init"
 IMAGE

@@ -7,6 +7,7 @@ use casemate_policy_monitor::PutVolumeRequest;
 use casemate_policy_monitor::ReferenceMonitor;
 use casemate_policy_monitor::Rule;
 
+use crate::pod::CONFIG;
 use crate::pod::conf;
 use crate::pod::create;
 use crate::pod::file;
@@ -99,6 +100,27 @@ fn pinned_content_is_the_policys() {
     let mut request = conf();
     request.files.reverse();
     assert_eq!(put(&mut fresh(), &request), 1);
+}
+
+// B13: a ConfigMap beside files of the host's choice in one projected volume
+#[test]
+fn pinned_files_among_others_are_the_policys() {
+    let mixed = |files: &[(&str, &[u8])]| PutVolumeRequest {
+        volume: "mixed".into(),
+        files: files.iter().map(|(name, content)| file(name, content)).collect(),
+    };
+    for others in 0..3 {
+        let names = ["token", "labels"];
+        let mut files: Vec<(&str, &[u8])> =
+            names[..others].iter().map(|n| (*n, &b"x"[..])).collect();
+        files.push(("app.conf", CONFIG));
+        assert_eq!(put(&mut fresh(), &mixed(&files)), 1);
+    }
+    check(Rule::Volume, "files[1].content", &mixed(&[("token", b"x"), ("app.conf", b"evil")]));
+    check(Rule::Volume, "files", &mixed(&[("token", b"x")]));
+    check(Rule::Volume, "files", &mixed(&[("App.conf", CONFIG)]));
+    check(Rule::Volume, "files", &mixed(&[]));
+    check(Rule::Volume, "files", &mixed(&[("app.conf", CONFIG), ("token", &[b'x'; 101])]));
 }
 
 // A13: names that lead out of the volume, or onto the guest's own entries

@@ -91,17 +91,24 @@ fn volume_fact(name: &str, volume: &Volume) -> Fact {
         name,
     );
     match volume {
-        Volume::Untrusted { max_bytes } => fact.high().grants().reach(max_bytes.saturating_add(1)),
+        // A file less that is pinned is more for the host, whatever the bound.
+        Volume::Untrusted { max_bytes, files } => {
+            let free = Volume::MAX_FILES.saturating_sub(files.len());
+            let free = u64::try_from(free).unwrap_or(u64::MAX);
+            let reach = free.saturating_mul(Volume::MAX_BYTES.saturating_add(2));
+            fact.high().grants().reach(reach.saturating_add(max_bytes.saturating_add(1)))
+        }
         Volume::EmptyDir { .. } | Volume::Config { .. } => fact,
     }
 }
 
 /// What a volume is, in a word or two for those who mount it.
-pub(crate) const fn volume_kind(volume: &Volume) -> &'static str {
+pub(crate) fn volume_kind(volume: &Volume) -> &'static str {
     match volume {
         Volume::EmptyDir { .. } => "an empty directory at first",
         Volume::Config { .. } => "with pinned files from the host",
-        Volume::Untrusted { .. } => "with files that the host chooses",
+        Volume::Untrusted { files, .. } if files.is_empty() => "with files that the host chooses",
+        Volume::Untrusted { .. } => "with pinned files and others that the host chooses",
     }
 }
 
@@ -120,10 +127,20 @@ fn volume_words(volume: &Volume) -> String {
                 words::all(&names)
             )
         }
-        Volume::Untrusted { max_bytes } => format!(
-            "files that the host chooses freely and may change, at most {}; nobody checks them, and \
-             containers cannot write or execute them",
-            words::bytes(*max_bytes)
-        ),
+        Volume::Untrusted { max_bytes, files } => {
+            let names: Vec<String> = files.keys().map(|name| words::quoted(name)).collect();
+            let pinned = match names.as_slice() {
+                [] => String::new(),
+                names => format!(
+                    "; but {} only with the content that this policy pins",
+                    words::all(names)
+                ),
+            };
+            format!(
+                "files that the host chooses freely and may change, at most {}; nobody checks them, \
+                 and containers cannot write or execute them{pinned}",
+                words::bytes(*max_bytes)
+            )
+        }
     }
 }

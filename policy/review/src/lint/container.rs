@@ -3,10 +3,13 @@
 
 use casemate_policy::Container;
 use casemate_policy::Encryption;
+use casemate_policy::EnvVar;
 use casemate_policy::ProcMount;
 use casemate_policy::Role;
 use casemate_policy::Seccomp;
 use casemate_policy::Visibility;
+use casemate_policy::looks_secret;
+use casemate_policy::open_shell;
 
 use super::Spot;
 use super::pattern;
@@ -50,11 +53,7 @@ pub(super) fn steering_names(document: &Document, spots: &mut Vec<Spot>) {
 pub(super) fn exec_shells(document: &Document, spots: &mut Vec<Spot>) {
     each(document, |container, at| {
         for (index, exec) in container.exec.iter().enumerate() {
-            // A script in the argument list is the owner's own and runs as it stands.
-            let scripted = exec.argv.len() > 2 && !exec.stdin && !exec.terminal;
-            if let Some(shell) = interpreter(&exec.argv)
-                && !scripted
-            {
+            if let Some(shell) = open_shell(exec) {
                 let sentence = format!(
                     "the host may run {shell}: whoever runs the cluster can do in the container \
                      whatever {shell} can"
@@ -63,22 +62,6 @@ pub(super) fn exec_shells(document: &Document, spots: &mut Vec<Spot>) {
             }
         }
     });
-}
-
-/// The shell or interpreter that an argument list runs, also behind `env` and the like.
-fn interpreter(argv: &[String]) -> Option<&'static str> {
-    let base = |argument: &str| {
-        let base = argument.rsplit('/').next().unwrap_or_default();
-        let base = base.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-        INTERPRETERS.iter().find(|name| **name == base).copied()
-    };
-    let first = argv.first()?;
-    let wrapper = first.rsplit('/').next().is_some_and(|name| WRAPPERS.contains(&name));
-    match (base(first), wrapper) {
-        (Some(found), _) => Some(found),
-        (None, true) => argv.iter().skip(1).find_map(|argument| base(argument)),
-        (None, false) => None,
-    }
 }
 
 pub(super) fn powerful_capabilities(document: &Document, spots: &mut Vec<Spot>) {
@@ -115,20 +98,35 @@ pub(super) fn unmasked(document: &Document, spots: &mut Vec<Spot>) {
 }
 
 pub(super) fn secret_variables(document: &Document, spots: &mut Vec<Spot>) {
+    each_secret(document, |name, variable| {
+        let sentence = format!(
+            "{} looks like a secret, and everybody who sees the pod reads its value here",
+            words::quoted(name)
+        );
+        spots.push(Spot::new(format!("{variable}.name"), sentence));
+    });
+}
+
+/// The fields whose values look like secrets.
+pub(super) fn secret_values(document: &Document) -> Vec<String> {
+    let mut fields = Vec::new();
+    each_secret(document, |_, variable| fields.push(format!("{variable}.value")));
+    fields
+}
+
+/// Calls back with the name and the field of each variable that looks like a secret.
+fn each_secret(document: &Document, mut found: impl FnMut(&str, &str)) {
     each(document, |container, at| {
-        for (index, variable) in container.env.iter().enumerate() {
-            let upper = variable.name.to_ascii_uppercase();
-            let named = SECRET_WORDS.iter().any(|word| upper.contains(word));
-            // A path or an address where the secret is found is none.
-            let pointer = ["_FILE", "_PATH", "_URL", "_URI", "_NAME", "_DIR"];
-            let points = pointer.iter().any(|end| upper.ends_with(end));
-            if named && !points && !variable.value.is_empty() {
-                let sentence = format!(
-                    "{} looks like a secret, and everybody who sees the pod reads its value here",
-                    words::quoted(&variable.name)
-                );
-                spots.push(Spot::new(at(&format!("env[{index}].name")), sentence));
+        let mut look = |variables: &[EnvVar], list: &str| {
+            for (index, EnvVar { name, value }) in variables.iter().enumerate() {
+                if looks_secret(name) && !value.is_empty() {
+                    found(name, &at(&format!("{list}[{index}]")));
+                }
             }
+        };
+        look(&container.env, "env");
+        for (index, exec) in container.exec.iter().enumerate() {
+            look(&exec.env, &format!("exec[{index}].env"));
         }
     });
 }
@@ -265,42 +263,3 @@ const STEERING: &[&str] = &[
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 ];
-
-const INTERPRETERS: &[&str] = &[
-    "sh", "bash", "ash", "dash", "zsh", "ksh", "fish", "csh", "tcsh", "busybox", "toybox", "pwsh",
-    "python", "perl", "ruby", "node", "php", "lua", "gdb", "nsenter", "chroot",
-];
-
-/// Programs that run their arguments.
-const WRAPPERS: &[&str] =
-    &["env", "nice", "nohup", "timeout", "setsid", "stdbuf", "sudo", "su", "tini", "dumb-init"];
-
-const SECRET_WORDS: &[&str] = &[
-    "PASSWORD",
-    "PASSWD",
-    "PASSPHRASE",
-    "SECRET",
-    "TOKEN",
-    "API_KEY",
-    "APIKEY",
-    "PRIVATE_KEY",
-    "ACCESS_KEY",
-    "CREDENTIAL",
-];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn interpreters_are_known_in_any_dress() {
-        let found =
-            |argv: &[&str]| interpreter(&argv.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>());
-        assert_eq!(found(&["/bin/sh"]), Some("sh"));
-        assert_eq!(found(&["bash", "-l"]), Some("bash"));
-        assert_eq!(found(&["/usr/bin/env", "A=b", "python3.11"]), Some("python"));
-        assert_eq!(found(&["/usr/bin/curl", "sh"]), None);
-        assert_eq!(found(&["/bin/show"]), None);
-        assert_eq!(found(&[]), None);
-    }
-}

@@ -9,10 +9,11 @@ use crate::Document;
 
 pub(super) fn untrusted_volumes(document: &Document, spots: &mut Vec<Spot>) {
     for (name, volume) in &document.policy.volumes {
-        if matches!(volume, Volume::Untrusted { .. }) {
+        if let Volume::Untrusted { files, .. } = volume {
+            let but = if files.is_empty() { "" } else { " but for the pinned files" };
             let readers = readers(document, name);
             let sentence = format!(
-                "the host chooses what {readers} find in the volume {name}, and may change it at any time"
+                "the host chooses what {readers} find in the volume {name}{but}, and may change it at any time"
             );
             spots.push(Spot::new(format!("volumes.{name}"), sentence));
         }

@@ -111,20 +111,22 @@ fn next_of(range: IpRange) -> std::net::IpAddr {
 
 /// Files with the digests of the policy. Their size stands in no policy; any is as good.
 fn content(volume: &Volume) -> Option<Vec<File>> {
+    let pinned = |(name, sha256): (&String, &casemate_policy::Sha256Digest)| File {
+        name: name.clone(),
+        content: None,
+        sha256: Some(*sha256),
+        size: Some(1),
+    };
     match volume {
         Volume::EmptyDir { .. } => None,
-        Volume::Config { files } => {
-            let file = |(name, sha256): (&String, &casemate_policy::Sha256Digest)| File {
-                name: name.clone(),
-                content: None,
-                sha256: Some(*sha256),
-                size: Some(1),
-            };
-            Some(files.iter().map(file).collect())
-        }
-        Volume::Untrusted { .. } => {
+        Volume::Config { files } => Some(files.iter().map(pinned).collect()),
+        Volume::Untrusted { files, .. } => {
             let content = Some("x".to_owned());
-            Some(vec![File { name: "file".to_owned(), content, ..File::default() }])
+            let mut given: Vec<File> = files.iter().map(pinned).collect();
+            if !files.contains_key("file") {
+                given.push(File { name: "file".to_owned(), content, ..File::default() });
+            }
+            Some(given)
         }
     }
 }

@@ -150,6 +150,29 @@ fn findings_come_by_severity_and_show_their_line() {
 }
 
 #[test]
+fn the_value_of_a_secret_is_never_shown() {
+    let mode = r#"{ name = "MODE", value = "fast" },"#;
+    let more =
+        r#"{ name = "API_TOKEN", value = "hunter2" }, { name = "DB_PASSWORD", value = '' },"#;
+    let probe = r#"{ argv = ["/bin/probe", "-x"], purpose = "liveness-probe" },"#;
+    let shell = r#"{ argv = ["/bin/sh"], env = [{ name = "DB_PASSWORD", value = "hunter2" }] },"#;
+    let document = read(&SMALL.replacen(mode, more, 1).replacen(probe, shell, 1));
+    let findings = lint(&document);
+    let of = |id| findings.iter().filter(|f| f.id == id).map(|f| f.field.as_str()).collect();
+    let secrets: Vec<&str> = of("L007");
+    assert_eq!(secrets, ["containers.web.env[1].name", "containers.web.exec[0].env[0].name"]);
+    // The shell stands on the same line as the second one.
+    let shells: Vec<&str> = of("L003");
+    assert_eq!(shells, ["containers.web.exec[0].argv"]);
+    for finding in &findings {
+        let shown = [finding.to_string(), serde_json::to_string(finding).unwrap()].concat();
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    let place = findings.iter().find(|f| f.id == "L007").unwrap().place.as_ref().unwrap();
+    assert!(place.text.contains(r#"{ name = "API_TOKEN", value = *** }"#), "{place}");
+}
+
+#[test]
 fn ids_are_unique_and_in_order() {
     let ids: Vec<&str> = RULES.iter().map(|rule| rule.id).collect();
     let expected: Vec<String> = (1..=ids.len()).map(|n| format!("L{n:03}")).collect();

@@ -5,6 +5,7 @@ use casemate_policy_monitor::Monitor;
 use casemate_policy_review::Answer;
 use casemate_policy_review::Document;
 use casemate_policy_review::Event;
+use casemate_policy_review::Problem;
 use casemate_policy_review::Step;
 use casemate_policy_review::StepError;
 use casemate_policy_review::Verdict;
@@ -276,6 +277,20 @@ fn refuses_what_is_no_list_of_requests() {
     let refused = |text: &str| Step::read_list(text).unwrap_err();
     assert!(matches!(refused("{}"), StepError::List { .. }));
     assert!(matches!(refused("[1]"), StepError::List { .. }));
+    // Which of the two would be asked?
+    for twice in [
+        r#"[{"Start": {"container_id": "x", "container_id": "y"}}]"#,
+        r#"[{"Start": {"container_id": "x"}, "expect": "deny", "expect": "allow"}]"#,
+        r#"[{"Start": {"container_id": "x"}, "Start": {"container_id": "y"}}]"#,
+    ] {
+        assert!(refused(twice).to_string().contains("stands there twice"), "{twice}");
+    }
+    // A misspelt code would be met by nothing, or worse, never be looked at.
+    for code in ["policy.sginal", "denied", "", "allow ", "Policy.argv", "image.untrusted"] {
+        let text = json!([{"Start": {"container_id": "x"}, "expect": code}]).to_string();
+        let unknown = Problem::UnknownCode { code: code.to_owned() };
+        assert_eq!(refused(&text).to_string(), format!("entry 1 of the list: {unknown}"));
+    }
     for entry in [
         json!({}),
         json!({"Start": {}, "Delete": {}}),
