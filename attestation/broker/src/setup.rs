@@ -171,7 +171,7 @@ where = \"any-genuine-chip\"            # or { chips = [\"<128 hexadecimal digit
 measurement = { reference = \"snp_launch_measurement\" }  # those of `casemate-broker reference add`
 host-data = \"initdata\"                # each resource is allowed to named initdata
 #
-# require-crl = true                  # AMD's revocation list must come with the evidence
+# require-crl = true                  # AMD's revocation list must be there: from the kds of collateral.toml, or the host
 # allow-products = [\"milan\"]          # refused unless named here: its chips' keys can be extracted
 # guest-svn = \">= 1\"
 # abi = \">= 1.55\"

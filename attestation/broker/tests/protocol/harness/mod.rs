@@ -20,6 +20,7 @@ use casemate_broker::Store;
 use casemate_broker::SystemClock;
 use casemate_broker::init;
 use casemate_broker::serve;
+use casemate_evidence::snp::TableEntry;
 use casemate_kbs_client::Endpoint;
 use casemate_kbs_client::EvidenceError;
 use casemate_kbs_client::EvidenceSource;
@@ -101,7 +102,7 @@ impl Place {
         Self::made(Some(collateral)).await.opened(authority).await
     }
 
-    async fn opened(self, authority: &Authority) -> Self {
+    pub(crate) async fn opened(self, authority: &Authority) -> Self {
         let place = self;
         place.trust(authority).await;
         place.store.add_reference(Measurement(MEASUREMENT)).await.unwrap();
@@ -162,6 +163,8 @@ pub(crate) struct Guest {
     pub(crate) host_data: Option<[u8; 32]>,
     /// The host gave no certificates.
     pub(crate) without_certificates: bool,
+    /// What the host gave beside ASK and VCEK.
+    pub(crate) more: Vec<TableEntry>,
     /// How often evidence was made.
     pub(crate) reports: Arc<AtomicUsize>,
     /// Head of its audit log, if it has one.
@@ -178,6 +181,7 @@ impl Guest {
             after: |_| {},
             host_data: None,
             without_certificates: false,
+            more: Vec::new(),
             reports: Arc::default(),
             head: Arc::default(),
         }
@@ -195,6 +199,7 @@ impl Guest {
         if self.without_certificates {
             evidence.certificates.clear();
         }
+        evidence.certificates.extend(self.more.iter().cloned());
         evidence.to_json().unwrap()
     }
 
