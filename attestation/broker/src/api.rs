@@ -38,6 +38,7 @@ use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::collateral::Collateral;
 use crate::error::BrokerError;
+use crate::requirements;
 use crate::session::SESSION_SECONDS;
 use crate::session::Sessions;
 use crate::setup;
@@ -91,6 +92,21 @@ impl Broker {
     pub fn with_evaluator(mut self, program: PathBuf) -> Self {
         self.appraiser.set_program(program);
         self
+    }
+
+    /// Reads `rules.toml` as for a guest, and logs what it leaves open, so that its owner learns of
+    /// a mistake before the first guest does.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError`] when no guest could be judged by it.
+    pub async fn check_rules(&self) -> Result<(), BrokerError> {
+        let measurements = self.store.references().await?;
+        let references = self.store.tdx_references().await?;
+        for finding in requirements::check(&self.dir, measurements, &references)? {
+            tracing::warn!("{}: {finding}", setup::RULES_FILE);
+        }
+        Ok(())
     }
 
     /// The database, for changes while the broker runs.
