@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use casemate_collateral::Anchors;
 use casemate_collateral::AnchorsError;
@@ -182,13 +183,31 @@ impl Collateral {
     }
 
     /// Intel's collateral of the platform that a quote names, under the one of `roots` that its
-    /// chain ends in. `None` when it cannot be had, for the verdict to refuse.
+    /// chain ends in. `None` when it cannot be had, for the verdict to refuse; an error when it may
+    /// be there at the next attempt.
     pub(crate) async fn of_quote(
         &self,
         quote: &Quote,
         roots: &[tdx::Root],
         now: u64,
-    ) -> Option<IntelCollateral> {
+    ) -> Result<Option<IntelCollateral>, FetchError> {
+        let Some((client, platform)) = self.intel_client(quote, roots) else { return Ok(None) };
+        let Ok(permit) = self.permits.acquire().await else { return Ok(None) };
+        let found = client.tdx(platform, Update::Early, now).await;
+        drop(permit);
+        match found {
+            Ok(found) => {
+                found.setbacks.iter().for_each(log);
+                Ok(Some(found.collateral().clone()))
+            }
+            Err(error) => {
+                log(&error);
+                if error.is_transient() { Err(error) } else { Ok(None) }
+            }
+        }
+    }
+
+    fn intel_client(&self, quote: &Quote, roots: &[tdx::Root]) -> Option<(Client, Platform)> {
         let intel = self.intel.clone()?;
         let platform = Platform::of(quote).ok()?;
         let chain = Certificate::parse_chain(quote.pck_chain()).ok()?;
@@ -198,21 +217,9 @@ impl Collateral {
                 || chain.iter().any(|one| one.issuer() == certificate.subject())
         };
         let root = roots.iter().find(ends_in)?.clone();
-        let permit = self.permits.acquire().await.ok()?;
         let endpoints = Endpoints { intel, ..Endpoints::default() };
         let anchors = Anchors::vendors().map(|anchors| anchors.with_intel(root));
-        let found = self.client(endpoints, anchors)?.tdx(platform, Update::Early, now).await;
-        drop(permit);
-        match found {
-            Ok(found) => {
-                found.setbacks.iter().for_each(log);
-                Some(found.collateral().clone())
-            }
-            Err(error) => {
-                log(&error);
-                None
-            }
-        }
+        Some((self.client(endpoints, anchors)?, platform))
     }
 
     fn client(
@@ -222,7 +229,8 @@ impl Collateral {
     ) -> Option<Client> {
         let unusable = |error| tracing::error!(%error, "the vendors' roots are not usable");
         let anchors = anchors.map_err(unusable).ok()?;
-        Some(Client::new(self.transport.clone(), endpoints, anchors, self.cache.clone()))
+        let client = Client::new(self.transport.clone(), endpoints, anchors, self.cache.clone());
+        Some(client.with_patience(PATIENCE))
     }
 }
 
@@ -242,6 +250,10 @@ fn log(error: &FetchError) {
     let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     tracing::warn!(code = error.code(), %error, cause, "a certificate or list could not be had");
 }
+
+/// How long a service's answer is waited for. Intel has two services, so that both together stay
+/// below the time of a request.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Most requests to the service at once.
 const MAX_FETCHES: usize = 4;

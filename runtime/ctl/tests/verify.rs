@@ -873,7 +873,7 @@ fn the_guide_shows_options_that_exist() {
         }
         commands += 1;
     }
-    assert_eq!(commands, 3);
+    assert_eq!(commands, 4);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use casemate_agent_api::Code;
 use casemate_evidence::snp::CertificateKind;
 use casemate_evidence::snp::TableEntry;
 
@@ -187,5 +188,65 @@ async fn a_wrong_certificate_of_the_hosts_is_left_out() {
         let host = Guest { more: vec![TableEntry { kind, data }], ..guest(&authority) };
         assert!(key(&place, &host).await, "{kind}");
     }
+    place.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_that_fails_for_a_moment_is_told_as_such() {
+    // D17
+    let authority = Arc::new(Authority::new());
+    let kds = kds(&authority);
+    let place = Place::ready_with(&authority, &kds.serve("kds")).await;
+    kds.fail(true);
+    let fetch = async |guest: &Guest| {
+        let session = guest.session(&place.endpoint());
+        session.resource(&format!("kbs:///{KEY}").parse().unwrap()).await.map(drop)
+    };
+    let error = fetch(&guest(&authority)).await.unwrap_err();
+    assert!(error.is_transient() && error.code() == Code::BrokerBusy, "{error}");
+    let last = place.audit().pop().unwrap();
+    assert!(last["reason"].as_str().unwrap().contains("collateral-busy: "), "{last}");
+    // A list that must be there, and is not for now.
+    require_list(&place);
+    assert!(fetch(&with(&authority, &[])).await.unwrap_err().is_transient());
+    // What no service cures is refused as ever.
+    let debug = Guest { before: |report| report[0x0A] |= 8, ..guest(&authority) };
+    assert_eq!(fetch(&debug).await.unwrap_err().code(), Code::AttestRefused);
+    kds.fail(false);
+    kds.answer("/crl", &authority.crl_numbered(6, DATES));
+    fetch(&guest(&authority)).await.unwrap();
+    place.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_a_guest_that_is_another_anyway() {
+    let authority = Arc::new(Authority::new());
+    let kds = kds(&authority);
+    let place = Place::ready_with(&authority, &kds.serve("kds")).await;
+    for other in [
+        Guest { measurement: [1; 48], ..guest(&authority) },
+        Guest { host_data: Some([2; 32]), ..guest(&authority) },
+        Guest { before: |report| report[0x50] ^= 1, ..guest(&authority) },
+    ] {
+        assert!(!key(&place, &other).await);
+        assert!(kds.asked().is_empty());
+    }
+    place.stop().await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_takes_too_long_is_recorded() {
+    // D17: a service that takes connections and says nothing
+    let authority = Arc::new(Authority::new());
+    let kds = kds(&authority);
+    kds.stall();
+    let time = std::time::Duration::from_millis(1500);
+    let short = |broker: casemate_broker::Broker| broker.with_request_time(time);
+    let place = Place::made_with(Some(&kds.serve("kds")), short).await.opened(&authority).await;
+    assert!(!key(&place, &guest(&authority)).await);
+    let last = place.audit().pop().unwrap();
+    assert_eq!((&last["event"], &last["outcome"]), (&"attest".into(), &"refused".into()));
+    assert!(last["reason"].as_str().unwrap().contains("took too long"), "{last}");
+    assert!(last["report"].is_string());
     place.stop().await;
 }

@@ -72,6 +72,14 @@ impl Place {
 
     /// A broker with this `collateral.toml`, if any.
     pub(crate) async fn made(collateral: Option<&str>) -> Self {
+        Self::made_with(collateral, |broker| broker).await
+    }
+
+    /// The same, changed before it serves.
+    pub(crate) async fn made_with(
+        collateral: Option<&str>,
+        change: impl FnOnce(Broker) -> Broker,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("broker");
         init(&dir, &["127.0.0.1".to_owned(), "localhost".to_owned()], &SystemClock).await.unwrap();
@@ -82,6 +90,7 @@ impl Place {
         let broker = Broker::open(&dir, Arc::<ShiftedClock>::clone(&clock)).await.unwrap();
         #[cfg(feature = "rego")]
         let broker = broker.with_evaluator(PathBuf::from(env!("CARGO_BIN_EXE_casemate-broker")));
+        let broker = change(broker);
         let store = broker.store().clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
