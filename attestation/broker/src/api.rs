@@ -31,13 +31,15 @@ use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
-use tokio::time::timeout;
+use tokio::time::Instant;
+use tokio::time::timeout_at;
 
 use crate::appraiser::Appraiser;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::collateral::Collateral;
 use crate::error::BrokerError;
+use crate::requirements;
 use crate::session::SESSION_SECONDS;
 use crate::session::Sessions;
 use crate::setup;
@@ -61,6 +63,7 @@ pub struct Broker {
     audit: Audit,
     collateral: Option<Collateral>,
     clock: Arc<dyn Clock>,
+    request_time: Duration,
 }
 
 impl Broker {
@@ -81,7 +84,15 @@ impl Broker {
             audit: Audit::open(&dir.join(setup::AUDIT_FILE))?,
             collateral: Collateral::open(dir)?,
             clock,
+            request_time: REQUEST_TIMEOUT,
         })
+    }
+
+    /// Answers a request in this time or not at all, 30 s if nothing else is said.
+    #[must_use]
+    pub fn with_request_time(mut self, time: Duration) -> Self {
+        self.request_time = time;
+        self
     }
 
     /// Evaluates policies in Rego in children of `program`, the broker's own, for a process whose
@@ -91,6 +102,21 @@ impl Broker {
     pub fn with_evaluator(mut self, program: PathBuf) -> Self {
         self.appraiser.set_program(program);
         self
+    }
+
+    /// Reads `rules.toml` as for a guest, and logs what it leaves open, so that its owner learns of
+    /// a mistake before the first guest does.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError`] when no guest could be judged by it.
+    pub async fn check_rules(&self) -> Result<(), BrokerError> {
+        let measurements = self.store.references().await?;
+        let references = self.store.tdx_references().await?;
+        for finding in requirements::check(&self.dir, measurements, &references)? {
+            tracing::warn!("{}: {finding}", setup::RULES_FILE);
+        }
+        Ok(())
     }
 
     /// The database, for changes while the broker runs.
@@ -149,7 +175,7 @@ pub(crate) fn router(broker: Arc<Broker>, peer: Peer) -> Router {
                 .into_response()
         })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(axum::middleware::from_fn(deadline))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&broker), deadline))
         .layer(axum::Extension(peer))
         .with_state(broker)
 }
@@ -159,8 +185,15 @@ async fn keys(State(broker): State<Arc<Broker>>) -> Response {
     ([(CONTENT_TYPE, "application/jwk-set+json")], broker.signer.jwks()).into_response()
 }
 
-async fn deadline(request: Request, next: Next) -> Response {
-    timeout(REQUEST_TIMEOUT, next.run(request))
+/// When work must be over, so that there is time to record and answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(Instant);
+
+async fn deadline(State(broker): State<Arc<Broker>>, mut request: Request, next: Next) -> Response {
+    let (start, time) = (Instant::now(), broker.request_time);
+    let margin = time.checked_div(TIME_TO_RECORD).unwrap_or_default();
+    request.extensions_mut().insert(Deadline(start + time.saturating_sub(margin)));
+    timeout_at(start + time, next.run(request))
         .await
         .unwrap_or_else(|_| Refusal::busy("the request took too long").into_response())
 }
@@ -192,6 +225,9 @@ fn set_cookie(response: &mut Response, id: &str, now: u64) {
 
 /// A request, its body included, is answered in this time or not at all.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Which part of a request's time is kept for its audit entry.
+const TIME_TO_RECORD: u32 = 15;
 
 /// Largest body, bytes: evidence with certificates and initdata stay far below.
 const MAX_BODY_BYTES: usize = 2 << 20;

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use casemate_collateral::Anchors;
 use casemate_collateral::AnchorsError;
@@ -25,8 +26,10 @@ use casemate_evidence::collateral::Collateral as IntelCollateral;
 use casemate_evidence::snp::CertificateKind;
 use casemate_evidence::snp::Evidence;
 use casemate_evidence::snp::Product;
+use casemate_evidence::snp::TableEntry;
 use casemate_evidence::tdx::Certificate;
 use casemate_evidence::tdx::Quote;
+use casemate_verifier::Chain;
 use casemate_verifier::Root;
 use casemate_verifier::RootKind;
 use casemate_verifier::tdx;
@@ -44,8 +47,9 @@ const CACHE_DIR: &str = "collateral";
 ///
 /// # Security
 ///
-/// A guest's claim of a chip is not proven before its certificate is there: anybody who can attest
-/// can make the broker ask for chips. Few requests are under way at once, the service's wish to be
+/// Evidence comes through a host, which may keep back or exchange what is not signed with the
+/// report. A guest's claim of a chip is not proven before its certificate is there: anybody who can
+/// attest can make the broker ask for chips. Few requests are under way at once, the service's wish to be
 /// left alone is kept, and a certificate that is kept is not asked for again. For a quote, which
 /// holds its certificates, callers look at its signatures before they ask.
 pub(crate) struct Collateral {
@@ -132,36 +136,78 @@ impl Collateral {
         })
     }
 
-    /// Adds the certificates that a report needs, if none of its signer came along. When they
-    /// cannot be had, the evidence stays as it is, for the verdict to refuse.
-    pub(crate) async fn complete(&self, evidence: &mut Evidence, roots: &[Root], now: u64) {
-        let is_leaf = |kind| matches!(kind, CertificateKind::Vcek | CertificateKind::Vlek);
-        let Some(kds) = self.kds.clone() else { return };
-        if evidence.certificates.iter().any(|entry| is_leaf(entry.kind)) {
-            return;
-        }
-        let Ok(permit) = self.permits.acquire().await else { return };
+    /// Makes the certificates of evidence those that its report needs: what its host gave as far as
+    /// it belongs to the report, else kept ones, else AMD's service's; and the root's revocation
+    /// list, which a host may keep back or give an old one of, from cache or service first.
+    ///
+    /// When no certificate of the signer can be had, what the host gave stays, for the verdict to
+    /// refuse. The error says that something is missing that may be there at the next attempt.
+    pub(crate) async fn complete(
+        &self,
+        evidence: &mut Evidence,
+        roots: &[Root],
+        now: u64,
+    ) -> Result<(), FetchError> {
+        let Some(kds) = self.kds.clone() else { return Ok(()) };
+        let Ok(permit) = self.permits.acquire().await else { return Ok(()) };
         let endpoints = Endpoints { kds, ..Endpoints::default() };
-        let Some(client) = self.client(endpoints, anchors(roots)) else { return };
-        let found = client.snp(&evidence.report, &evidence.certificates, None, now).await;
+        let key = evidence.report.signing_key();
+        let offered = Chain::find(&evidence.certificates, key, roots).ok();
+        let product = offered.as_ref().and_then(Chain::product);
+        let ends_in = |root: &&Root| {
+            offered.as_ref().is_some_and(|chain| {
+                let [ark, ..] = chain.certificates();
+                root.kind() == chain.root() && root.certificates().iter().any(|c| c == ark.der())
+            })
+        };
+        let anchors = anchors(roots, roots.iter().find(ends_in));
+        let Some(client) = self.client(endpoints, anchors) else { return Ok(()) };
+        let found = client.snp(&evidence.report, &evidence.certificates, product, now).await;
         drop(permit);
+        let is_list = |entry: &TableEntry| entry.kind == CertificateKind::Crl;
         match found {
             Ok(found) => {
                 found.setbacks.iter().for_each(log);
                 evidence.certificates = found.entries;
+                let has_list = evidence.certificates.iter().any(is_list);
+                let missing = found.setbacks.into_iter().find(FetchError::is_transient);
+                missing.filter(|_| !has_list).map_or(Ok(()), Err)
             }
-            Err(error) => log(&error),
+            Err(error) => {
+                log(&error);
+                // D17: nobody compared them with the newest that was seen.
+                evidence.certificates.retain(|entry| !is_list(entry));
+                if error.is_transient() { Err(error) } else { Ok(()) }
+            }
         }
     }
 
     /// Intel's collateral of the platform that a quote names, under the one of `roots` that its
-    /// chain ends in. `None` when it cannot be had, for the verdict to refuse.
+    /// chain ends in. `None` when it cannot be had, for the verdict to refuse; an error when it may
+    /// be there at the next attempt.
     pub(crate) async fn of_quote(
         &self,
         quote: &Quote,
         roots: &[tdx::Root],
         now: u64,
-    ) -> Option<IntelCollateral> {
+    ) -> Result<Option<IntelCollateral>, FetchError> {
+        let Some((client, platform)) = self.intel_client(quote, roots) else { return Ok(None) };
+        let Ok(permit) = self.permits.acquire().await else { return Ok(None) };
+        let found = client.tdx(platform, Update::Early, now).await;
+        drop(permit);
+        match found {
+            Ok(found) => {
+                found.setbacks.iter().for_each(log);
+                Ok(Some(found.collateral().clone()))
+            }
+            Err(error) => {
+                log(&error);
+                if error.is_transient() { Err(error) } else { Ok(None) }
+            }
+        }
+    }
+
+    fn intel_client(&self, quote: &Quote, roots: &[tdx::Root]) -> Option<(Client, Platform)> {
         let intel = self.intel.clone()?;
         let platform = Platform::of(quote).ok()?;
         let chain = Certificate::parse_chain(quote.pck_chain()).ok()?;
@@ -171,21 +217,9 @@ impl Collateral {
                 || chain.iter().any(|one| one.issuer() == certificate.subject())
         };
         let root = roots.iter().find(ends_in)?.clone();
-        let permit = self.permits.acquire().await.ok()?;
         let endpoints = Endpoints { intel, ..Endpoints::default() };
         let anchors = Anchors::vendors().map(|anchors| anchors.with_intel(root));
-        let found = self.client(endpoints, anchors)?.tdx(platform, Update::Early, now).await;
-        drop(permit);
-        match found {
-            Ok(found) => {
-                found.setbacks.iter().for_each(log);
-                Some(found.collateral().clone())
-            }
-            Err(error) => {
-                log(&error);
-                None
-            }
-        }
+        Some((self.client(endpoints, anchors)?, platform))
     }
 
     fn client(
@@ -195,17 +229,18 @@ impl Collateral {
     ) -> Option<Client> {
         let unusable = |error| tracing::error!(%error, "the vendors' roots are not usable");
         let anchors = anchors.map_err(unusable).ok()?;
-        Some(Client::new(self.transport.clone(), endpoints, anchors, self.cache.clone()))
+        let client = Client::new(self.transport.clone(), endpoints, anchors, self.cache.clone());
+        Some(client.with_patience(PATIENCE))
     }
 }
 
 /// The vendors' roots; a simulated one that the owner configured stands for the product lines of
-/// which no root of AMD's is.
-fn anchors(roots: &[Root]) -> Result<Anchors, AnchorsError> {
+/// which no root of AMD's is. The root that evidence was found to end in stands for all of them.
+fn anchors(roots: &[Root], found: Option<&Root>) -> Result<Anchors, AnchorsError> {
     let of = |product| {
         let amd = roots.iter().find(|root| *root.kind() == RootKind::Amd(product));
         let simulated = || roots.iter().find(|r| matches!(r.kind(), RootKind::Simulated(_)));
-        Some((product, amd.or_else(simulated)?.clone()))
+        Some((product, found.or(amd).or_else(simulated)?.clone()))
     };
     let configured = Product::ALL.into_iter().filter_map(of);
     Ok(configured.fold(Anchors::vendors()?, |all, (product, root)| all.with_amd(product, root)))
@@ -215,6 +250,10 @@ fn log(error: &FetchError) {
     let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     tracing::warn!(code = error.code(), %error, cause, "a certificate or list could not be had");
 }
+
+/// How long a service's answer is waited for. Intel has two services, so that both together stay
+/// below the time of a request.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Most requests to the service at once.
 const MAX_FETCHES: usize = 4;

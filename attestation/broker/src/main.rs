@@ -240,6 +240,7 @@ async fn run(command: Command) -> Result<(), BrokerError> {
 async fn run_server(dir: &Path, listen: SocketAddr) -> Result<(), BrokerError> {
     let failed = |source| BrokerError::Listen { address: listen.to_string(), source };
     let broker = Broker::open(dir, Arc::new(SystemClock)).await?;
+    broker.check_rules().await?;
     for root in broker.store().roots().await?.kinds() {
         tracing::info!(root, "evidence may end in this root");
     }

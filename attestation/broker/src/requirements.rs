@@ -5,12 +5,15 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use casemate_evidence::snp::Evidence;
+use casemate_kbs_protocol::Tee;
+use casemate_verifier::Finding;
 use casemate_verifier::Measurement;
 use casemate_verifier::Policy;
 use casemate_verifier::PolicyError;
 use casemate_verifier::ReferenceValues;
 use casemate_verifier::Requirements;
 use casemate_verifier::SNP_LAUNCH;
+use casemate_verifier::advice;
 use casemate_verifier::tdx;
 
 use crate::error::BrokerError;
@@ -44,6 +47,43 @@ pub(crate) fn tdx(
     references: &ReferenceValues,
 ) -> Result<Option<tdx::Requirements>, BrokerError> {
     usable(dir, policy(dir)?.tdx(references))
+}
+
+/// Reads the demands of `dir` as for any guest, with the broker's sets of references. Gives what
+/// they leave open, for the log.
+///
+/// # Errors
+///
+/// As [`snp`]: what would refuse every guest is better known before the first.
+pub(crate) fn check(
+    dir: &Path,
+    measurements: BTreeSet<Measurement>,
+    tdx_references: &ReferenceValues,
+) -> Result<Vec<Finding>, BrokerError> {
+    let policy = policy(dir)?;
+    let references = ReferenceValues::from([(SNP_LAUNCH.to_owned(), measurements)]);
+    usable(dir, policy.snp_measurements(&references))?;
+    usable(dir, policy.tdx(tdx_references))?;
+    Ok(advice(&policy))
+}
+
+/// Launch measurements that the demands of `dir` accept now, of one technology, with the broker's
+/// sets of references of that one; `None` when its guests are not accepted.
+///
+/// # Errors
+///
+/// As [`snp`].
+pub(crate) fn measurements(
+    dir: &Path,
+    tee: Tee,
+    references: &ReferenceValues,
+) -> Result<Option<BTreeSet<Measurement>>, BrokerError> {
+    let policy = policy(dir)?;
+    let found = match tee {
+        Tee::Snp => policy.snp_measurements(references),
+        Tee::Tdx => policy.tdx_measurements(references),
+    };
+    usable(dir, found)
 }
 
 fn usable<T>(dir: &Path, found: Result<T, PolicyError>) -> Result<Option<T>, BrokerError> {
@@ -118,8 +158,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(RULES_FILE), format!("{active}{shown}")).unwrap();
         let mrtd = BTreeSet::from([Measurement([2; 48])]);
-        let references = ReferenceValues::from([("tdx_mrtd".to_owned(), mrtd.clone())]);
+        let names = ["tdx_mrtd", "tdx_rtmr1", "tdx_rtmr2"];
+        let references = ReferenceValues::from(names.map(|name| (name.to_owned(), mrtd.clone())));
         let rules = tdx(dir.path(), &references).unwrap().unwrap();
+        assert_eq!(rules.rtmrs, [None, Some(mrtd.clone()), Some(mrtd.clone()), None]);
         assert_eq!(rules.measurements, Some(mrtd));
     }
 
@@ -134,6 +176,35 @@ mod tests {
         // A set that is not there is an error, and no rule that does not exist.
         let found = tdx(dir.path(), &ReferenceValues::new());
         assert!(matches!(found, Err(BrokerError::Requirements { .. })));
+    }
+
+    #[test]
+    fn what_would_refuse_every_guest_is_known_before_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let sets = ReferenceValues::from([("tdx_mrtd".to_owned(), BTreeSet::new())]);
+        let find = |text: &str| {
+            std::fs::write(dir.path().join(RULES_FILE), text).unwrap();
+            check(dir.path(), BTreeSet::new(), &sets)
+        };
+        assert_eq!(find(setup::RULES_TEMPLATE).unwrap(), []);
+        let tdx = "[tdx]\nwhere = \"any-genuine-chip\"\nmr-config-id = \"initdata\"\nmrtd = { reference = \"tdx_mrtd\" }\n";
+        let missing = find(tdx).unwrap();
+        assert_eq!(missing.len(), 2, "{missing:?}");
+        let register = "01".repeat(48);
+        let one = find(&format!("{tdx}rtmr1 = [\"{register}\"]\n")).unwrap();
+        assert_eq!(one, [Finding::System { table: "tdx", rule: "rtmr2" }]);
+        let both = format!("{tdx}rtmr1 = [\"{register}\"]\nrtmr2 = [\"{register}\"]\n");
+        assert_eq!(find(&both).unwrap(), []);
+        // What is measured into RTMR3 is the word of whatever was booted.
+        assert_eq!(find(&format!("{tdx}runtime-events = [\"x\"]\n")).unwrap().len(), 2);
+        for bad in [
+            "",
+            "[snp",
+            &setup::RULES_TEMPLATE.replace("snp_launch_measurement", "other"),
+            &tdx.replace("tdx_mrtd", "other"),
+        ] {
+            assert!(find(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

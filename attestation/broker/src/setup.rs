@@ -171,7 +171,7 @@ where = \"any-genuine-chip\"            # or { chips = [\"<128 hexadecimal digit
 measurement = { reference = \"snp_launch_measurement\" }  # those of `casemate-broker reference add`
 host-data = \"initdata\"                # each resource is allowed to named initdata
 #
-# require-crl = true                  # AMD's revocation list must come with the evidence
+# require-crl = true                  # AMD's revocation list must be there: from the kds of collateral.toml, or the host
 # allow-products = [\"milan\"]          # refused unless named here: its chips' keys can be extracted
 # guest-svn = \">= 1\"
 # abi = \">= 1.55\"
@@ -189,6 +189,8 @@ host-data = \"initdata\"                # each resource is allowed to named init
 # [tdx]                               # without this table no TD is accepted; it needs collateral.toml
 # where = \"any-genuine-chip\"          # or { platforms = [\"<32 hexadecimal digits>\"] }
 # mrtd = { reference = \"tdx_mrtd\" }   # those of `casemate-broker reference add --mrtd`
+# rtmr1 = { reference = \"tdx_rtmr1\" } # MRTD is of the firmware alone: these two are of kernel, command
+# rtmr2 = { reference = \"tdx_rtmr2\" } # line and initial RAM disk; without them any is accepted
 # mr-config-id = \"initdata\"
 # require-event-log = true
 ";

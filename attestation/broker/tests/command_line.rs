@@ -168,3 +168,36 @@ fn the_server_says_where_it_listens_and_stops_when_asked() {
     assert!(asked.success());
     assert!(server.0.wait().unwrap().success());
 }
+
+#[test]
+fn rules_that_cannot_be_used_are_told_before_the_first_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = text(&folder.path().join("broker"));
+    ok(&["init", "--dir", &dir, "--host", "127.0.0.1"]);
+    let rules = folder.path().join("broker/rules.toml");
+    let template = fs::read_to_string(&rules).unwrap();
+    let serve = ["serve", "--dir", &dir, "--listen", "127.0.0.1:0"];
+    let tdx = "[tdx]\nwhere = \"any-genuine-chip\"\nmr-config-id = \"initdata\"\nmrtd = { reference = \"tdx_mrtd\" }\n";
+    for bad in [
+        String::new(),
+        template.replace("measurement = ", "measurment = "),
+        template.replace("snp_launch_measurement", "other"),
+        tdx.replace("tdx_mrtd", "other"),
+    ] {
+        fs::write(&rules, bad).unwrap();
+        fails(&serve, "broker.command");
+    }
+    // A TD's firmware alone: served, with a warning.
+    fs::write(&rules, tdx).unwrap();
+    let started = Command::new(env!("CARGO_BIN_EXE_casemate-broker"))
+        .args(serve)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut server = Server(started.unwrap());
+    let mut lines = BufReader::new(server.0.stderr.take().unwrap()).lines();
+    for rule in ["rtmr1", "rtmr2"] {
+        let line = lines.next().unwrap().unwrap();
+        assert!(line.contains("WARN") && line.contains(rule), "{line}");
+    }
+}

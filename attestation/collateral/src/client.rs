@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Items, from the cache or from a service.
 
+use std::time::Duration;
+
 use casemate_evidence::snp::TableEntry;
+use tokio::time::timeout;
 
 use crate::anchors::Anchors;
 use crate::answer::Answer;
@@ -17,6 +20,7 @@ use crate::item::Item;
 use crate::retry;
 use crate::transport::Response;
 use crate::transport::Transport;
+use crate::transport::TransportError;
 
 /// Fetches items, checks them and keeps them.
 ///
@@ -29,6 +33,7 @@ pub struct Client {
     endpoints: Endpoints,
     anchors: Anchors,
     cache: Cache,
+    patience: Duration,
 }
 
 /// A checked item.
@@ -64,7 +69,15 @@ impl Client {
         anchors: Anchors,
         cache: Cache,
     ) -> Self {
-        Self { transport: Box::new(transport), endpoints, anchors, cache }
+        let patience = Duration::MAX;
+        Self { transport: Box::new(transport), endpoints, anchors, cache, patience }
+    }
+
+    /// Waits for a service's answer no longer than this; it is the transport's time otherwise.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Gets an item at `now`, seconds since 1970: a kept one while it is fresh, then a service's,
@@ -186,7 +199,8 @@ impl Client {
             }
             kept => kept,
         };
-        match (self.fetch(item, below, now).await, kept) {
+        let patience = if kept.is_some() { PATIENCE_FOR_RENEWAL } else { Duration::MAX };
+        match (self.fetch(item, below, now, patience.min(self.patience)).await, kept) {
             (Ok(answer), _) => Ok(Fetched { answer, origin: Origin::Service, setback: None }),
             // D17: a service that is down, busy or lying does not take away what is valid.
             (Err(error), Some(entry)) if !matches!(error, FetchError::Cache { .. }) => {
@@ -203,6 +217,7 @@ impl Client {
         item: &Item,
         below: &[TableEntry],
         now: u64,
+        patience: Duration,
     ) -> Result<Answer, FetchError> {
         let (endpoint, request) = self.endpoints.request(item);
         let endpoint = endpoint.as_str();
@@ -210,7 +225,14 @@ impl Client {
         if let Some(until) = self.cache.state()?.wait(endpoint, now) {
             return Err(busy(until));
         }
-        let response = self.transport.get(&request).await;
+        let response = match timeout(patience, self.transport.get(&request)).await {
+            Ok(response) => response,
+            Err(_) => {
+                // D17: one that accepts and says nothing costs this time once, not for each item.
+                self.wait(item, endpoint, now.saturating_add(WAIT_AFTER_STALL), now)?;
+                Err(TransportError::Stalled { seconds: patience.as_secs() })
+            }
+        };
         let url = request.url;
         let response =
             response.map_err(|source| FetchError::Unreachable { url: url.clone(), source })?;
@@ -218,10 +240,7 @@ impl Client {
         // D17: who is asked to wait does, and so does every process that shares the cache.
         if matches!(status, 429 | 503) || (*status >= 400 && retry_after.is_some()) {
             let until = retry::until(retry_after.as_deref(), now);
-            self.cache.update(item, |state| {
-                state.set_wait(endpoint, until, now);
-                Ok::<_, FetchError>(None)
-            })?;
+            self.wait(item, endpoint, until, now)?;
             if matches!(status, 429 | 503) {
                 return Err(busy(until));
             }
@@ -241,6 +260,22 @@ impl Client {
         }
     }
 }
+
+impl Client {
+    /// Leaves a service alone, and so does every process that shares the cache.
+    fn wait(&self, item: &Item, endpoint: &str, until: u64, now: u64) -> Result<(), FetchError> {
+        self.cache.update(item, |state| {
+            state.set_wait(endpoint, until, now);
+            Ok::<_, FetchError>(None)
+        })
+    }
+}
+
+/// How long a newer item is waited for while the kept one is valid.
+const PATIENCE_FOR_RENEWAL: Duration = Duration::from_secs(5);
+
+/// How long a service is left alone that did not answer in time, seconds.
+const WAIT_AFTER_STALL: u64 = 60;
 
 /// Why an item was not kept.
 enum KeepError {

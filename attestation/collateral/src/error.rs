@@ -110,6 +110,16 @@ impl FetchError {
         }
     }
 
+    /// Whether another attempt, later, may have what this one had not.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Busy { .. } | Self::Cache { .. } => true,
+            Self::Status { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+
     /// What the reader can do next, one sentence without a full stop.
     #[must_use]
     pub fn next_step(&self) -> &'static str {

@@ -55,6 +55,12 @@ pub enum TransportError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// No answer in the time that the caller has.
+    #[error("no answer within {seconds} s")]
+    Stalled {
+        /// The time.
+        seconds: u64,
+    },
     /// The body is over the request's cap, or the header over [`MAX_HEADER_BYTES`].
     #[error("the answer's {part} has more than {cap} bytes")]
     TooLarge {

@@ -395,3 +395,40 @@ async fn broken_marks_are_an_error_not_a_new_start() {
     let error = client.snp(&chip.report, &[], None, NOW).await.unwrap_err();
     assert_eq!(error.code(), "collateral-cache");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_says_nothing_costs_its_time_once() {
+    // D17
+    let (chip, dir) = (Chip::genoa(), tempfile::tempdir().unwrap());
+    let service = chip.service();
+    let patience = std::time::Duration::from_secs(10);
+    let client = service.client(chip.anchors(GENOA), dir.path()).with_patience(patience);
+    client.snp(&chip.report, &[], None, NOW).await.unwrap();
+    service.asked();
+    service.set_stalled(true);
+    // The kept list is valid, and a newer one is looked for.
+    let start = tokio::time::Instant::now();
+    let later = NOW + REFRESH_AFTER + 1;
+    let found = client.snp(&chip.report, &[], None, later).await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 5);
+    assert_eq!((found.entries.len(), found.setbacks.len()), (3, 1));
+    assert!(found.setbacks[0].is_transient());
+    assert_eq!(service.asked().len(), 1);
+    // It is left alone for a while, by everybody with the folder.
+    let again = service.client(chip.anchors(GENOA), dir.path());
+    let found = again.snp(&chip.report, &[], None, later + 59).await.unwrap();
+    assert_eq!((found.entries.len(), found.setbacks[0].code()), (3, "collateral-busy"));
+    assert_eq!((start.elapsed().as_secs(), service.asked().len()), (5, 0));
+    service.set_stalled(false);
+    let found = again.snp(&chip.report, &[], None, later + 60).await.unwrap();
+    assert!(found.setbacks.is_empty());
+
+    // Nothing is kept: the whole patience, and no longer.
+    let empty = tempfile::tempdir().unwrap();
+    let client = service.client(chip.anchors(GENOA), empty.path()).with_patience(patience);
+    service.set_stalled(true);
+    let start = tokio::time::Instant::now();
+    let error = client.snp(&chip.report, &[], None, NOW).await.unwrap_err();
+    assert!(error.is_transient() && matches!(error, FetchError::Unreachable { .. }), "{error:?}");
+    assert_eq!(start.elapsed().as_secs(), 10);
+}

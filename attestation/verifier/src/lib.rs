@@ -75,6 +75,7 @@ pub use policy::SnpWhere;
 pub use policy::TdxPolicy;
 pub use policy::TdxWhere;
 pub use policy::Values;
+pub use policy::advice;
 pub use policy::lint;
 pub use reference::Bundle;
 pub use reference::BundleError;

@@ -47,6 +47,7 @@ use crate::Measurement;
 pub use az_vtpm::AzVtpmPolicy;
 pub use grace::Moment;
 pub use lint::Finding;
+pub use lint::advice;
 pub use lint::lint;
 pub use rule::AtLeast;
 pub use rule::Bound;
@@ -108,6 +109,42 @@ impl Policy {
             Some(finding) => Err(PolicyError::Lint { finding: *finding }),
         }
     }
+}
+
+impl Policy {
+    /// Launch measurements of SNP guests that the policy accepts.
+    ///
+    /// # Errors
+    ///
+    /// The policy has no `[snp]`, or refers to reference values that are not there.
+    pub fn snp_measurements(
+        &self,
+        references: &ReferenceValues,
+    ) -> Result<BTreeSet<Measurement>, PolicyError> {
+        let table = self.snp.as_ref().ok_or(PolicyError::NoTable { tee: "snp" })?;
+        accepted(table.measurement.as_ref(), references)
+    }
+
+    /// Values of MRTD that the policy accepts.
+    ///
+    /// # Errors
+    ///
+    /// The policy has no `[tdx]`, or refers to reference values that are not there.
+    pub fn tdx_measurements(
+        &self,
+        references: &ReferenceValues,
+    ) -> Result<BTreeSet<Measurement>, PolicyError> {
+        let table = self.tdx.as_ref().ok_or(PolicyError::NoTable { tee: "tdx" })?;
+        accepted(table.mrtd.as_ref(), references)
+    }
+}
+
+/// The values of a rule; none without a rule, which [`lint`] refuses.
+fn accepted(
+    rule: Option<&Values<Measurement>>,
+    references: &ReferenceValues,
+) -> Result<BTreeSet<Measurement>, PolicyError> {
+    rule.map(|rule| resolve(rule, references)).transpose().map(Option::unwrap_or_default)
 }
 
 /// Where and why a text is no policy, in one short line.

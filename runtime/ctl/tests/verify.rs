@@ -451,6 +451,119 @@ fn a_policy_in_rego_is_never_passed_over() {
     unusable(&desk.args(&["--rego-reference", &policy]));
 }
 
+/// A genuine quote with its collateral, and options that name its report data and MRTD.
+struct Td {
+    quote: String,
+    collateral: String,
+    data: String,
+    rules: String,
+}
+
+impl Td {
+    const AT: &'static str = "2025-07-01T00:00:00Z";
+
+    fn new() -> Self {
+        let quote = vector("tdx/dcap-qvl/tdx_quote");
+        let at = |offset: usize, length: usize| field(&quote, 48 + offset, length);
+        let rules = format!(
+            "[tdx]\nwhere = \"any-genuine-chip\"\nmrtd = \"{}\"\nmr-config-id = \"{}\"\n",
+            at(136, 48),
+            at(184, 48)
+        );
+        let data = at(520, 64);
+        let collateral = vector("tdx/dcap-qvl/tdx_quote_collateral.json");
+        Self { quote, collateral, data, rules }
+    }
+
+    /// Judges by the rules and further ones.
+    fn args(&self, dir: &Path, more: &str) -> Vec<String> {
+        let policy = dir.join("td.toml");
+        fs::write(&policy, format!("{}{more}", self.rules)).unwrap();
+        let policy = policy.display().to_string();
+        let options = ["--collateral", &self.collateral, "--report-data", &self.data, "--policy"];
+        let head = ["tdx", "--quote", &self.quote, "--at", Self::AT];
+        [&head[..], &options, &[policy.as_str()]].concat().into_iter().map(str::to_owned).collect()
+    }
+
+    fn register(&self, index: usize) -> String {
+        field(&self.quote, 48 + 328 + 48 * index, 48)
+    }
+}
+
+fn of(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn a_td_whose_firmware_alone_was_compared_is_told_in_every_output() {
+    let td = Td::new();
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (td.register(1), td.register(2));
+    for (more, missing) in [
+        (String::new(), Some("RTMR1 and RTMR2")),
+        (format!("rtmr1 = \"{one}\"\n"), Some("with RTMR2:")),
+        (format!("rtmr0 = \"{}\"\nrtmr2 = \"{two}\"\n", td.register(0)), Some("with RTMR1:")),
+        (format!("rtmr1 = \"{one}\"\nrtmr2 = \"{two}\"\n"), None),
+    ] {
+        let args = td.args(dir.path(), &more);
+        let (exit, object) = json(&of(&args));
+        assert_eq!(exit, AFFIRMING, "{object:#}");
+        let warnings = object["warnings"].as_array().unwrap();
+        let found = warnings.iter().map(|text| text.as_str().unwrap());
+        let found: Vec<&str> = found.filter(|text| text.starts_with("SYSTEM: ")).collect();
+        assert_eq!(found.len(), usize::from(missing.is_some()), "{found:?}");
+        let page = dir.path().join("page.html").display().to_string();
+        let output = run(&[&of(&args)[..], &["--html", &page]].concat());
+        let texts = [
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+            fs::read_to_string(page).unwrap(),
+        ];
+        for text in texts {
+            assert_eq!(text.contains("SYSTEM: "), missing.is_some(), "{text}");
+            assert!(text.contains(missing.unwrap_or_default()), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_verdict_by_a_policys_grace_says_when_it_ends() {
+    // D18
+    let desk = Desk::new();
+    let policy = |floor: u8, grace: u8, until: &str| {
+        let text = format!(
+            "[snp]\nwhere = \"any-genuine-chip\"\nmeasurement = \"{}\"\nhost-data = \"{}\"\n\
+             [snp.tcb.genoa]\nfloor = {{ snp = \">= {floor}\" }}\n\
+             grace = {{ until = {until}, floor = {{ snp = \">= {grace}\" }} }}\n",
+            desk.measurement,
+            "ef".repeat(32)
+        );
+        desk.write("policy.toml", text.as_bytes())
+    };
+    let graces = |path: &str| {
+        let (exit, object) = json(&desk.args(&["--policy", path]));
+        let warnings = object["warnings"].as_array().unwrap().clone();
+        let texts = warnings.iter().map(|text| text.as_str().unwrap().to_owned());
+        (exit, texts.filter(|text| text.starts_with("GRACE: ")).collect::<Vec<_>>())
+    };
+    // The report's is 25; now is 2026-01-01.
+    let until = "2026-02-03T00:00:00Z";
+    let (exit, found) = graces(&policy(26, 25, until));
+    assert_eq!((exit, found.len()), (AFFIRMING, 1));
+    assert!(found[0].contains(until), "{found:?}");
+    assert_eq!(graces(&policy(25, 24, until)), (AFFIRMING, vec![]));
+    assert_eq!(graces(&policy(27, 26, until)), (REFUSED, vec![]));
+    assert_eq!(graces(&policy(26, 25, AT)), (REFUSED, vec![]));
+
+    let td = Td::new();
+    let dir = tempfile::tempdir().unwrap();
+    let rules = "tcb-status = [\"SWHardeningNeeded\"]\n\
+                 grace = { until = 2025-07-02T00:00:00Z, tcb-status = [\"UpToDate\"] }\n";
+    let (exit, object) = json(&of(&td.args(dir.path(), rules)));
+    assert_eq!(exit, AFFIRMING, "{object:#}");
+    assert!(object["warnings"].to_string().contains("ends at 2025-07-02T00:00:00Z"), "{object:#}");
+}
+
 #[test]
 fn quotes_are_judged() {
     let (quote, collateral) =
@@ -760,7 +873,7 @@ fn the_guide_shows_options_that_exist() {
         }
         commands += 1;
     }
-    assert_eq!(commands, 3);
+    assert_eq!(commands, 4);
 }
 
 #[test]

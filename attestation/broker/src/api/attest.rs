@@ -11,19 +11,23 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
+use casemate_collateral::FetchError;
 use casemate_kbs_protocol::AttestReply;
 use casemate_kbs_protocol::AttestRequest;
 use casemate_kbs_protocol::InitData;
 use casemate_kbs_protocol::ProblemType;
 use casemate_kbs_protocol::Tee;
 use casemate_kbs_protocol::TeePublicKey;
+use casemate_verifier::Code;
 use casemate_verifier::Measurement;
 use casemate_verifier::TrustVector;
 use casemate_verifier::Verdict;
 use serde_json::Map;
 use serde_json::Value;
+use tokio::time::timeout_at;
 
 use super::Broker;
+use super::Deadline;
 use super::Peer;
 use super::refusal::Refusal;
 use super::session_cookie;
@@ -42,6 +46,7 @@ mod tdx;
 pub(super) async fn attest(
     State(broker): State<Arc<Broker>>,
     Extension(Peer(peer)): Extension<Peer>,
+    Extension(Deadline(deadline)): Extension<Deadline>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
@@ -50,7 +55,9 @@ pub(super) async fn attest(
     // D8: taken before anything else is looked at, so that no attempt leaves it usable.
     let pending = broker.sessions().take(&id, now).map_err(|error| refuse(error.to_string()))?;
     let mut entry = Entry::new(Event::Attest, Outcome::Refused, peer, now);
-    match judge(&broker, &pending, &body, now, &mut entry).await {
+    let judged = timeout_at(deadline, judge(&broker, &pending, &body, now, &mut entry)).await;
+    // Its entry in the audit log must not be lost with it.
+    match judged.unwrap_or_else(|_| Err(Refusal::busy("the attestation took too long"))) {
         Ok(attested) => {
             let token = attested.finish(&broker, entry, &pending.nonce, &id, now).await?;
             let mut response = Json(AttestReply { token }).into_response();
@@ -94,6 +101,8 @@ struct Judged {
     /// Digest of the initdata, by which resources are granted.
     host_data: [u8; 32],
     claims: Map<String, Value>,
+    /// What could not be had, and may be there at the next attempt.
+    missing: Option<FetchError>,
 }
 
 async fn judge(
@@ -122,14 +131,17 @@ async fn judge(
             .map_err(|error| refuse(error.to_string()))?,
         now,
     };
-    let Judged { verdict, host_data, claims } = match pending.tee {
+    let Judged { verdict, host_data, claims, missing } = match pending.tee {
         Tee::Snp => snp::judge(broker, &asked, entry).await?,
         Tee::Tdx => tdx::judge(broker, &asked, entry).await?,
     };
     entry.root = verdict.root().map(str::to_owned);
     entry.verdict = verdict.lines().to_vec();
     let Some(accepted) = verdict.accepted() else {
-        return Err(explain(&verdict));
+        return Err(match missing {
+            Some(error) if is_for_want_of_collateral(&verdict) => Refusal::collateral(&error),
+            _ => explain(&verdict),
+        });
     };
     // Only now is it the guest's word.
     entry.audit_head = request.runtime_data.audit_head;
@@ -188,6 +200,26 @@ impl Passed {
         broker.sessions().attested(session, guest, now);
         Ok(token)
     }
+}
+
+/// Whether evidence is of another guest, or for another session, than is accepted: no certificate
+/// or list changes that.
+fn is_another_guest(verdict: &Verdict) -> bool {
+    let bound = [Code::ReportData, Code::Measurement, Code::HostData];
+    verdict.reasons().any(|line| bound.contains(&line.code))
+}
+
+/// Whether all that is wrong is what missing certificates, lists or collateral make wrong.
+fn is_for_want_of_collateral(verdict: &Verdict) -> bool {
+    let curable = [
+        Code::Root,
+        Code::Certificate,
+        Code::Expired,
+        Code::Revoked,
+        Code::Hwid,
+        Code::CollateralMissing,
+    ];
+    verdict.reasons().all(|line| curable.contains(&line.code))
 }
 
 /// Names the broken rules. The values are in the audit log: a guest's host need not see them.

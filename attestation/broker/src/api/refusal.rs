@@ -8,6 +8,7 @@ use axum::http::header::RETRY_AFTER;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use casemate_agent_api::Code;
+use casemate_collateral::FetchError;
 use casemate_kbs_protocol::Problem;
 use casemate_kbs_protocol::ProblemType;
 
@@ -45,6 +46,20 @@ impl Refusal {
         }
     }
 
+    /// A service has for now not given what a verdict needs: an honest client comes again.
+    pub(crate) fn collateral(error: &FetchError) -> Self {
+        let wait = match error {
+            FetchError::Busy { .. } => "wants no requests for a time",
+            _ => "gives no answer",
+        };
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            kind: ProblemType::AttestationError,
+            code: Code::BrokerBusy,
+            detail: format!("collateral-busy: a service of certificates or collateral {wait}"),
+        }
+    }
+
     /// The line for the reply and the audit log.
     pub(crate) fn text(&self) -> String {
         format!("{}: {}; next: {}", self.code, self.detail, self.code.next_step())
@@ -69,7 +84,8 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let problem = Problem::new(self.kind, self.text());
         let mut response = (self.status, Json(problem)).into_response();
-        if self.status == StatusCode::TOO_MANY_REQUESTS {
+        let again = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+        if again.contains(&self.status) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
         }
         response

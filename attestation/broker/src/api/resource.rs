@@ -17,7 +17,8 @@ use casemate_kbs_protocol::ProblemType;
 use casemate_kbs_protocol::ResourcePath;
 use casemate_kbs_protocol::Secret;
 use casemate_kbs_protocol::Tee;
-use casemate_verifier::TDX_MRTD;
+use casemate_verifier::ReferenceValues;
+use casemate_verifier::SNP_LAUNCH;
 
 use super::Broker;
 use super::Peer;
@@ -26,6 +27,8 @@ use super::session_cookie;
 use crate::audit::Entry;
 use crate::audit::Event;
 use crate::audit::Outcome;
+use crate::error::BrokerError;
+use crate::requirements;
 use crate::session::Guest;
 
 pub(super) async fn resource(
@@ -102,13 +105,15 @@ async fn release(broker: &Broker, guest: &Guest, path: &ResourcePath) -> Result<
     if !store.roots().await?.kinds().any(|kind| kind == guest.root) {
         return Err(deny("the guest's root is no longer configured"));
     }
-    let accepted = match guest.tee {
-        Tee::Snp => store.references().await?.contains(&guest.measurement),
-        Tee::Tdx => {
-            let references = store.tdx_references().await?;
-            references.get(TDX_MRTD).is_some_and(|set| set.contains(&guest.measurement))
-        }
+    let references = match guest.tee {
+        Tee::Snp => ReferenceValues::from([(SNP_LAUNCH.to_owned(), store.references().await?)]),
+        Tee::Tdx => store.tdx_references().await?,
     };
+    // The same rule by which the guest was attested.
+    let (dir, tee) = (broker.dir.clone(), guest.tee);
+    let read = move || requirements::measurements(&dir, tee, &references);
+    let accepted = tokio::task::spawn_blocking(read).await.map_err(|_| BrokerError::Task)??;
+    let accepted = accepted.is_some_and(|set| set.contains(&guest.measurement));
     if !accepted {
         return Err(deny("the guest's launch digest is no longer a reference value"));
     }

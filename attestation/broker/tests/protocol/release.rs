@@ -331,6 +331,31 @@ async fn rules_apply_to_the_next_attestation_and_fail_closed() {
 }
 
 #[tokio::test]
+async fn measurements_that_rules_list_count_for_attestation_and_release_alike() {
+    let authority = authority();
+    let place = Place::ready(&authority).await;
+    let rules = place.dir.join("rules.toml");
+    let template = std::fs::read_to_string(&rules).unwrap();
+    let listed = |digits: &str| {
+        let text = template
+            .replace("{ reference = \"snp_launch_measurement\" }", &format!("[\"{digits}\"]"));
+        assert_ne!(text, template);
+        std::fs::write(&rules, text).unwrap();
+    };
+    // In the rules and no reference value; then the other way round.
+    let guest = Guest { measurement: [9; 48], ..Guest::new(&authority) };
+    listed(&"09".repeat(48));
+    let session = guest.session(&place.endpoint());
+    session.resource(&uri(KEY)).await.unwrap();
+    let other = Guest::new(&authority);
+    assert_eq!(fetch(&place, &other).await.unwrap_err().code(), Code::AttestRefused);
+    listed(&"08".repeat(48));
+    let error = session.resource(&uri(KEY)).await.err().unwrap();
+    assert_eq!(error.code(), Code::ResourceDenied, "{error}");
+    place.stop().await;
+}
+
+#[tokio::test]
 async fn a_broker_of_another_ca_is_not_trusted() {
     // D15, C12: who answers has a certificate, but not of the CA in the initdata.
     let authority = authority();

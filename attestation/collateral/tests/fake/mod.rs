@@ -34,6 +34,7 @@ struct State {
     answers: Vec<(String, Response)>,
     asked: Vec<String>,
     down: bool,
+    stalled: bool,
 }
 
 impl Fake {
@@ -49,6 +50,11 @@ impl Fake {
     /// Neither answers nor accepts connections.
     pub(crate) fn set_down(&self, down: bool) {
         self.0.lock().unwrap().down = down;
+    }
+
+    /// Accepts connections and never answers.
+    pub(crate) fn set_stalled(&self, stalled: bool) {
+        self.0.lock().unwrap().stalled = stalled;
     }
 
     /// What was asked since the last call.
@@ -68,8 +74,15 @@ impl Fake {
 #[async_trait]
 impl Transport for Fake {
     async fn get(&self, request: &Request) -> Result<Response, TransportError> {
-        let mut state = self.0.lock().unwrap();
-        state.asked.push(request.url.clone());
+        let stalled = {
+            let mut state = self.0.lock().unwrap();
+            state.asked.push(request.url.clone());
+            state.stalled
+        };
+        if stalled {
+            std::future::pending::<()>().await;
+        }
+        let state = self.0.lock().unwrap();
         if state.down {
             return Err(TransportError::NoAnswer { source: "connection refused".into() });
         }

@@ -41,6 +41,13 @@ pub enum Finding {
         /// The rule.
         rule: &'static str,
     },
+    /// A table compares what firmware a TD was launched with, and not what that booted.
+    System {
+        /// The table.
+        table: &'static str,
+        /// The rule that is missing.
+        rule: &'static str,
+    },
     /// The source of reference values cannot be satisfied, or by nobody in particular.
     Threshold,
 }
@@ -86,6 +93,20 @@ pub fn lint(policy: &Policy) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// What a policy that can be used leaves open: its owner should know, and may mean it.
+///
+/// MRTD is of the firmware alone. It measures kernel, command line and initial RAM disk into RTMR1
+/// and RTMR2 (Intel TDX Virtual Firmware Design Guide, section 8); RTMR3 is extended by the system
+/// that was booted, so that rules on its events bind no kernel.
+#[must_use]
+pub fn advice(policy: &Policy) -> Vec<Finding> {
+    // Behind Azure's vTPM, the TPM's registers are what says which system was booted.
+    let tdx = policy.tdx.as_ref().filter(|_| policy.az_vtpm.is_none());
+    let rules = tdx.map(|tdx| [("rtmr1", tdx.rtmr1.is_none()), ("rtmr2", tdx.rtmr2.is_none())]);
+    let missing = rules.into_iter().flatten().filter(|(_, is_missing)| *is_missing);
+    missing.map(|(rule, _)| Finding::System { table: "tdx", rule }).collect()
 }
 
 /// What of a TPM's registers says what the customer's system is.
@@ -142,6 +163,11 @@ impl fmt::Display for Finding {
             Self::EmptySet { table, rule } => {
                 write!(f, "{rule} of [{table}] is empty, so that nothing is accepted")
             }
+            Self::System { table, rule } => write!(
+                f,
+                "[{table}] has no {rule}: MRTD is of the firmware alone, and a host that boots \
+                 another kernel, command line or initial RAM disk with it is not noticed"
+            ),
             Self::Threshold => f.write_str(
                 "reference-values: threshold is from 1 to the number of keys, with as many signatures",
             ),

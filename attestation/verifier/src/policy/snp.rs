@@ -187,6 +187,15 @@ impl Policy {
 }
 
 impl SnpPolicy {
+    /// When the grace that counts for `evidence` at `now` is over: the first second since 1970 at
+    /// which it counts no more.
+    #[must_use]
+    pub fn grace_until(&self, evidence: &Evidence, now: u64) -> Option<u64> {
+        let rules = self.tcb.get(&ProductName(product(evidence)?))?;
+        let until = rules.grace.as_ref()?.until.0;
+        (now < until).then_some(until)
+    }
+
     /// Whether HOST_DATA is to be compared with the digest of initdata that comes along.
     #[must_use]
     pub fn needs_initdata(&self) -> bool {

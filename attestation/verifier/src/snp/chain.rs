@@ -83,7 +83,8 @@ impl Chain {
     }
 
     /// The product line: that of AMD's root, or the one that a simulated leaf names.
-    pub(super) fn product(&self) -> Option<Product> {
+    #[must_use]
+    pub fn product(&self) -> Option<Product> {
         match self.root {
             RootKind::Amd(product) => Some(product),
             _ => self.leaf.product().and_then(Product::from_certificate_name),

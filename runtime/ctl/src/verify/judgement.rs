@@ -23,6 +23,9 @@ pub(crate) struct Judgement {
     pub(crate) root_key: Option<String>,
     /// The time at which it was judged, seconds since 1970.
     pub(crate) at: u64,
+    /// The first second, since 1970, at which a grace of the policy's is over without which the
+    /// evidence would be refused.
+    pub(crate) grace: Option<u64>,
 }
 
 impl Judgement {
@@ -46,7 +49,37 @@ impl Judgement {
         if self.verdict.status() == Status::Unbound {
             warnings.push(format!("UNBOUND: nothing said {}", self.missing().join(" and ")));
         }
+        let system = self.system_not_compared();
+        if self.verdict.status() == Status::Affirming && !system.is_empty() {
+            warnings.push(format!(
+                "SYSTEM: nothing was compared with {}: MRTD is of the firmware alone, and whatever \
+                 kernel, command line or initial RAM disk a host boots with it passes; name rtmr1 \
+                 and rtmr2 in a policy",
+                system.join(" and ")
+            ));
+        }
+        if let Some(until) = self.grace {
+            warnings.push(format!(
+                "GRACE: the platform is behind, and passes by the policy's grace alone, which ends at {}",
+                time_text(until)
+            ));
+        }
         warnings
+    }
+
+    /// Which registers of a TD's system were compared with nothing. Behind a vTPM the TPM's
+    /// registers are what says which system it is; RTMR3 is the word of whatever was booted.
+    fn system_not_compared(&self) -> Vec<&'static str> {
+        let lines = self.verdict.lines();
+        if lines.iter().any(|line| line.claim == SYSTEM) {
+            return Vec::new();
+        }
+        let is_unchecked = |claim: &str| {
+            let mut lines = lines.iter().filter(|line| line.claim == claim);
+            lines.any(|line| line.outcome == Outcome::NotChecked)
+        };
+        let registers = [("guest.rtmr1", "RTMR1"), ("guest.rtmr2", "RTMR2")].into_iter();
+        registers.filter_map(|(claim, name)| is_unchecked(claim).then_some(name)).collect()
     }
 
     /// What of both comparisons is missing.
@@ -72,12 +105,16 @@ impl Judgement {
 
     /// The time, RFC 3339.
     pub(crate) fn time(&self) -> String {
-        i64::try_from(self.at)
-            .ok()
-            .and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok())
-            .and_then(|at| at.format(&Rfc3339).ok())
-            .unwrap_or_else(|| format!("{} s after 1970", self.at))
+        time_text(self.at)
     }
+}
+
+fn time_text(seconds: u64) -> String {
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok())
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_else(|| format!("{seconds} s after 1970"))
 }
 
 /// The claims whose comparison says what runs: the hardware's, and that of a vTPM.

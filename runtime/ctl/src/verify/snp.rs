@@ -17,6 +17,8 @@ use casemate_verifier::Measurement;
 use casemate_verifier::Requirements;
 use casemate_verifier::Root;
 use casemate_verifier::SnpPolicy;
+use casemate_verifier::Status;
+use casemate_verifier::Verdict;
 use casemate_verifier::az_vtpm;
 use casemate_verifier::verify;
 
@@ -84,8 +86,11 @@ pub(crate) fn azure(
     evidence.certificates = prepared.evidence.certificates;
     let registers = vtpm.narrow(prepared.registers);
     let (roots, platform, at) = (prepared.roots, prepared.requirements, prepared.at);
-    let verdict =
-        az_vtpm::verify_snp(&evidence, &roots, &vtpm.expected(), &registers, &platform, at);
+    let by = |platform: &Requirements| {
+        az_vtpm::verify_snp(&evidence, &roots, &vtpm.expected(), &registers, platform, at)
+    };
+    let verdict = by(&platform);
+    let grace = prepared.grace.and_then(|grace| grace.needed(&verdict, by));
     let root_key = roots::amd_key(&roots, verdict.root());
     Ok(Judgement {
         kind: "SNP guest behind a vTPM",
@@ -93,6 +98,7 @@ pub(crate) fn azure(
         inputs: prepared.inputs,
         root_key,
         at,
+        grace,
     })
 }
 
@@ -103,16 +109,18 @@ fn judge(
     options: &SnpOptions,
     args: &JudgeArgs,
 ) -> Result<Judgement, Failure> {
-    let Prepared { evidence, mut inputs, roots, requirements, at, .. } =
+    let Prepared { evidence, mut inputs, roots, requirements, grace, at, .. } =
         prepare(evidence, inputs, options, args)?;
     let rego = Rego::load(args, &mut inputs)?;
     let expected = Expected { report_data, host_data: options.host_data.map(|data| data.0) };
-    let mut verdict = verify(&evidence, &roots, &expected, &requirements, at);
+    let by = |requirements: &Requirements| verify(&evidence, &roots, &expected, requirements, at);
+    let mut verdict = by(&requirements);
+    let grace = grace.and_then(|grace| grace.needed(&verdict, by));
     if let Some(rego) = rego {
         verdict = rego.narrow(verdict, &Subject::Snp(&evidence.report), &mut inputs)?;
     }
     let root_key = roots::amd_key(&roots, verdict.root());
-    Ok(Judgement { kind: "SNP report", verdict, inputs, root_key, at })
+    Ok(Judgement { kind: "SNP report", verdict, inputs, root_key, at, grace })
 }
 
 /// Evidence with all that the options add, and by what it is judged.
@@ -122,7 +130,25 @@ struct Prepared {
     roots: Vec<Root>,
     requirements: Requirements,
     registers: az_vtpm::Requirements,
+    grace: Option<Grace>,
     at: u64,
+}
+
+/// A grace of the policy's that counts.
+struct Grace {
+    /// When it is over.
+    until: u64,
+    /// What is demanded from then on.
+    after: Requirements,
+}
+
+impl Grace {
+    /// When it is over, if the evidence would be refused without it.
+    fn needed(self, verdict: &Verdict, by: impl FnOnce(&Requirements) -> Verdict) -> Option<u64> {
+        let passes = verdict.status() != Status::Refused;
+        let needed = passes && by(&self.after).status() == Status::Refused;
+        needed.then_some(self.until)
+    }
 }
 
 fn prepare(
@@ -149,14 +175,21 @@ fn prepare(
     inputs.extend(added);
     let at = now(args);
     let (mut requirements, mut registers) = Default::default();
+    let mut grace = None;
     if let Some(path) = &args.policy {
         let loaded = policy::load(path, at, &mut inputs)?;
         requirements = demanded(&loaded, &evidence, options, at)?;
+        let table = loaded.policy.snp.as_ref();
+        if let Some(until) = table.and_then(|table| table.grace_until(&evidence, at)) {
+            let mut after = demanded(&loaded, &evidence, options, until)?;
+            narrow(&mut after, options);
+            grace = Some(Grace { until, after });
+        }
         registers = loaded.policy.az_vtpm();
         inputs.push(loaded.file);
     }
     narrow(&mut requirements, options);
-    Ok(Prepared { evidence, inputs, roots, requirements, registers, at })
+    Ok(Prepared { evidence, inputs, roots, requirements, registers, grace, at })
 }
 
 /// What the policy demands.

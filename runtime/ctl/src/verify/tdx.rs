@@ -9,7 +9,9 @@ use casemate_evidence::event_log::EventLog;
 use casemate_evidence::tdx::Evidence;
 use casemate_evidence::tdx::Quote;
 use casemate_verifier::Measurement;
+use casemate_verifier::Status;
 use casemate_verifier::TdxPolicy;
+use casemate_verifier::Verdict;
 use casemate_verifier::az_vtpm;
 use casemate_verifier::tdx::Expected;
 use casemate_verifier::tdx::Requirements;
@@ -66,17 +68,22 @@ pub(crate) fn azure(
     let initdata = Initdata { is_given: vtpm.has_init_data(), option: "--host-data" };
     let Prepared { inputs, roots, collateral, requirements, registers, at, .. } =
         prepare(vec![file], options, &initdata, args)?;
-    let verdict = az_vtpm::verify_tdx(
-        &evidence,
-        &roots,
-        collateral.as_ref(),
-        &vtpm.expected(),
-        &vtpm.narrow(registers),
-        &requirements,
-        at,
-    );
+    let registers = vtpm.narrow(registers);
+    let by = |requirements: &Requirements| {
+        az_vtpm::verify_tdx(
+            &evidence,
+            &roots,
+            collateral.as_ref(),
+            &vtpm.expected(),
+            &registers,
+            requirements,
+            at,
+        )
+    };
+    let verdict = by(&requirements);
+    let grace = needed_grace(&verdict, requirements, at, by);
     let root_key = roots::intel_key(&roots, verdict.root());
-    Ok(Judgement { kind: "TD behind a vTPM", verdict, inputs, root_key, at })
+    Ok(Judgement { kind: "TD behind a vTPM", verdict, inputs, root_key, at, grace })
 }
 
 fn judge(
@@ -102,13 +109,29 @@ fn judge(
     let rego = Rego::load(args, &mut inputs)?;
     let log = event_log.as_ref().or(evidence.event_log.as_ref());
     let expected = Expected { report_data, mr_config_id: options.mr_config_id.map(|id| id.0) };
-    let mut verdict =
-        verify(&evidence, &roots, collateral.as_ref(), log, &expected, &requirements, at);
+    let by = |requirements: &Requirements| {
+        verify(&evidence, &roots, collateral.as_ref(), log, &expected, requirements, at)
+    };
+    let mut verdict = by(&requirements);
+    let grace = needed_grace(&verdict, requirements, at, by);
     if let Some(rego) = rego {
         verdict = rego.narrow(verdict, &Subject::Tdx(&evidence.quote), &mut inputs)?;
     }
     let root_key = roots::intel_key(&roots, verdict.root());
-    Ok(Judgement { kind: "TDX quote", verdict, inputs, root_key, at })
+    Ok(Judgement { kind: "TDX quote", verdict, inputs, root_key, at, grace })
+}
+
+/// When the policy's grace is over, if the evidence would be refused without it.
+fn needed_grace(
+    verdict: &Verdict,
+    mut requirements: Requirements,
+    at: u64,
+    by: impl FnOnce(&Requirements) -> Verdict,
+) -> Option<u64> {
+    let grace = requirements.grace.take().filter(|grace| at <= grace.until)?;
+    let passes = verdict.status() != Status::Refused;
+    let needed = passes && by(&requirements).status() == Status::Refused;
+    needed.then(|| grace.until.saturating_add(1))
 }
 
 /// By what a quote is judged.

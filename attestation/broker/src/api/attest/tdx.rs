@@ -56,12 +56,14 @@ pub(super) async fn judge(
     // Anybody can send a large quote: one that no configured root vouches for is not kept.
     let is_kept = verdict.root().is_some();
     entry.quote = is_kept.then(|| hex::encode(judge.evidence.quote.as_bytes()));
+    let mut missing = None;
     if let Some(source) = &broker.collateral
         && is_signed(&verdict)
     {
-        let found = source.of_quote(&judge.evidence.quote, &judge.roots, asked.now).await;
-        if let Some(collateral) = found {
-            (judge, verdict) = judge.run(Some(collateral)).await?;
+        match source.of_quote(&judge.evidence.quote, &judge.roots, asked.now).await {
+            Ok(None) => {}
+            Ok(collateral) => (judge, verdict) = judge.run(collateral).await?,
+            Err(error) => missing = Some(error),
         }
     }
     let (appraiser, runtime_data) = (broker.appraiser.clone(), asked.runtime_data.clone());
@@ -71,7 +73,7 @@ pub(super) async fn judge(
         })
     });
     let verdict = narrowed.await.map_err(|_| BrokerError::Task)??;
-    Ok(Judged { verdict, host_data, claims })
+    Ok(Judged { verdict, host_data, claims, missing })
 }
 
 /// All that a verdict is made of, but collateral.

@@ -20,6 +20,7 @@ use casemate_broker::Store;
 use casemate_broker::SystemClock;
 use casemate_broker::init;
 use casemate_broker::serve;
+use casemate_evidence::snp::TableEntry;
 use casemate_kbs_client::Endpoint;
 use casemate_kbs_client::EvidenceError;
 use casemate_kbs_client::EvidenceSource;
@@ -71,6 +72,14 @@ impl Place {
 
     /// A broker with this `collateral.toml`, if any.
     pub(crate) async fn made(collateral: Option<&str>) -> Self {
+        Self::made_with(collateral, |broker| broker).await
+    }
+
+    /// The same, changed before it serves.
+    pub(crate) async fn made_with(
+        collateral: Option<&str>,
+        change: impl FnOnce(Broker) -> Broker,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("broker");
         init(&dir, &["127.0.0.1".to_owned(), "localhost".to_owned()], &SystemClock).await.unwrap();
@@ -81,6 +90,7 @@ impl Place {
         let broker = Broker::open(&dir, Arc::<ShiftedClock>::clone(&clock)).await.unwrap();
         #[cfg(feature = "rego")]
         let broker = broker.with_evaluator(PathBuf::from(env!("CARGO_BIN_EXE_casemate-broker")));
+        let broker = change(broker);
         let store = broker.store().clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -101,7 +111,7 @@ impl Place {
         Self::made(Some(collateral)).await.opened(authority).await
     }
 
-    async fn opened(self, authority: &Authority) -> Self {
+    pub(crate) async fn opened(self, authority: &Authority) -> Self {
         let place = self;
         place.trust(authority).await;
         place.store.add_reference(Measurement(MEASUREMENT)).await.unwrap();
@@ -162,6 +172,8 @@ pub(crate) struct Guest {
     pub(crate) host_data: Option<[u8; 32]>,
     /// The host gave no certificates.
     pub(crate) without_certificates: bool,
+    /// What the host gave beside ASK and VCEK.
+    pub(crate) more: Vec<TableEntry>,
     /// How often evidence was made.
     pub(crate) reports: Arc<AtomicUsize>,
     /// Head of its audit log, if it has one.
@@ -178,6 +190,7 @@ impl Guest {
             after: |_| {},
             host_data: None,
             without_certificates: false,
+            more: Vec::new(),
             reports: Arc::default(),
             head: Arc::default(),
         }
@@ -195,6 +208,7 @@ impl Guest {
         if self.without_certificates {
             evidence.certificates.clear();
         }
+        evidence.certificates.extend(self.more.iter().cloned());
         evidence.to_json().unwrap()
     }
 

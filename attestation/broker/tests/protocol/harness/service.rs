@@ -7,6 +7,8 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 /// Answers by part of a path; what is asked is noted.
@@ -14,6 +16,8 @@ use std::thread;
 pub(crate) struct Service {
     answers: Arc<Mutex<HashMap<&'static str, Answer>>>,
     asked: Arc<Mutex<Vec<String>>>,
+    stalled: Arc<AtomicBool>,
+    failing: Arc<AtomicBool>,
 }
 
 /// A header line, possibly empty, and a body.
@@ -34,6 +38,16 @@ impl Service {
         self.answers.lock().unwrap().clear();
     }
 
+    /// From now on takes connections and says nothing.
+    pub(crate) fn stall(&self) {
+        self.stalled.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on, or no longer, answers with an error of its own.
+    pub(crate) fn fail(&self, failing: bool) {
+        self.failing.store(failing, Ordering::SeqCst);
+    }
+
     /// What was asked since the last call.
     pub(crate) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.asked.lock().unwrap())
@@ -45,6 +59,7 @@ impl Service {
         let settings = format!("{name} = \"http://{}\"\n", listener.local_addr().unwrap());
         let service = self.clone();
         thread::spawn(move || {
+            let mut held = Vec::new();
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let mut head = Vec::new();
@@ -58,7 +73,13 @@ impl Service {
                 let answers = service.answers.lock().unwrap().clone();
                 let found = answers.into_iter().find(|(part, _)| path.contains(*part));
                 service.asked.lock().unwrap().push(path);
+                if service.stalled.load(Ordering::SeqCst) {
+                    held.push(stream);
+                    continue;
+                }
+                let failing = service.failing.load(Ordering::SeqCst);
                 let (status, header, body) = match found {
+                    _ if failing => (500, String::new(), Vec::new()),
                     Some((_, (header, body))) => (200, header, body),
                     None => (404, String::new(), Vec::new()),
                 };
