@@ -39,7 +39,7 @@ fn in_words(findings: &[Finding]) -> String {
         None => format!("usable   {}\n", finding.name),
         Some(Missing { what, fix }) => format!("missing  {}: {what}; {fix}\n", finding.name),
     });
-    format!("{}{}\n", lines.collect::<String>(), ACPI.map(|(_, text)| text).join("\n"))
+    format!("{}{}\n", lines.collect::<String>(), ACPI_IN_WORDS)
 }
 
 fn in_json(findings: &[Finding]) -> String {
@@ -52,22 +52,20 @@ fn in_json(findings: &[Finding]) -> String {
             "fix": missing.map(|missing| missing.fix),
         })
     });
-    let acpi: serde_json::Map<_, _> =
-        ACPI.iter().map(|(vcpus, text)| ((*vcpus).to_owned(), json!(text))).collect();
-    format!("{}\n", json!({ "findings": findings.collect::<Vec<_>>(), "acpi": acpi }))
+    let object = json!({
+        "findings": findings.collect::<Vec<_>>(),
+        "acpi_from_host": {
+            "snp": { "one_vcpu": false, "several_vcpus": true },
+            "tdx": { "one_vcpu": true, "several_vcpus": true },
+        },
+    });
+    format!("{object}\n")
 }
 
-/// Which guests take ACPI code from this host (BadAML).
-const ACPI: [(&str, &str); 2] = [
-    (
-        "one_vcpu",
-        "ACPI     pods with one vCPU take no ACPI code from this host (measured acpi=off)",
-    ),
-    (
-        "several_vcpus",
-        "ACPI     pods with several vCPUs trust this host's ACPI code: see the threat model, BadAML",
-    ),
-];
+/// Which guests take ACPI code from this host (BadAML): `casemate_vmm::Tee::takes_acpi_from_host`.
+const ACPI_IN_WORDS: &str = "\
+ACPI     SNP pods with one vCPU take no ACPI code from this host (measured acpi=off)
+ACPI     SNP pods with several vCPUs, and all TDX pods, run this host's ACPI code: see the threat model, BadAML";
 
 /// One thing that pods may need.
 #[derive(Debug, PartialEq, Eq)]

@@ -92,8 +92,12 @@ fn check_lists_what_the_node_has() {
     assert_eq!(findings[0]["usable"], false);
     assert!(findings.iter().all(|f| f["usable"] == true || f["fix"].is_string()), "{json}");
     // E2: which pods take ACPI code from the host.
-    assert!(json["acpi"]["one_vcpu"].as_str().unwrap().contains("acpi=off"));
-    assert!(json["acpi"]["several_vcpus"].as_str().unwrap().contains("BadAML"));
+    let acpi = &json["acpi_from_host"];
+    assert_eq!(acpi["snp"], serde_json::json!({"one_vcpu": false, "several_vcpus": true}));
+    assert_eq!(acpi["tdx"], serde_json::json!({"one_vcpu": true, "several_vcpus": true}));
+    let text = stdout(&casemate(&["check", "--qemu", "/nonexistent/qemu"]));
+    assert!(text.contains("SNP pods with one vCPU take no ACPI code"), "{text}");
+    assert!(text.contains("and all TDX pods, run this host's ACPI code"), "{text}");
     let line = failure(
         &casemate(&["check", "--require", "tdx", "--qemu", "/nonexistent/qemu"]),
         "tee.missing",

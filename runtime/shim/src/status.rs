@@ -33,7 +33,8 @@ pub struct Status {
     /// Whether the VM's memory is kept from this host: not under the software TEE. `true` is this
     /// host's word; owners ask a verifier.
     pub confidential: Option<bool>,
-    /// Whether the guest takes ACPI code from this host (BadAML): with several vCPUs it does.
+    /// Whether the guest takes ACPI code from this host (BadAML): with several vCPUs it does,
+    /// and on TDX always.
     pub acpi_from_host: Option<bool>,
     /// Why the sandbox failed.
     pub failure: Option<Failure>,

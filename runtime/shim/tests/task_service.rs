@@ -70,6 +70,20 @@ fn exec(id: &str, exec_id: &str, process: &serde_json::Value) -> api::ExecProces
     }
 }
 
+// E2: one vCPU keeps the host's ACPI code out of an SNP guest, not out of a TDX guest.
+#[tokio::test]
+async fn a_pod_with_one_vcpu_takes_acpi_code_on_tdx_alone() {
+    for (tee, expected) in [("snp", false), ("tdx", true)] {
+        let shim = Shim::with(Setup { tee: Some(tee), ..Setup::default() }).await;
+        let mut spec = double::sandbox_spec();
+        spec["annotations"]["io.kubernetes.cri.sandbox-cpu-quota"] = "100000".into();
+        let request = shim.create_request(double::POD, &spec);
+        shim.client.create(context(), &request).await.unwrap();
+        assert_eq!(shim.launched.lock().unwrap()[0].vcpus.get(), 1);
+        assert_eq!(shim.status()["acpi_from_host"], expected, "{tee}");
+    }
+}
+
 #[tokio::test]
 async fn a_pod_from_its_creation_to_its_end() {
     let mut shim = Shim::new().await;

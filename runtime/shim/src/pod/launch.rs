@@ -18,7 +18,6 @@ use casemate_vmm::InitdataDigest;
 use casemate_vmm::MacAddress;
 use casemate_vmm::Network;
 use casemate_vmm::Nic;
-use casemate_vmm::VcpuCount;
 use casemate_vmm::Vm;
 use casemate_vmm::VmConfig;
 use casemate_vmm::VmName;
@@ -141,10 +140,10 @@ impl<'a> Plan<'a> {
         };
         let vm_config = self.vm_config(&network, image, cgroups.clone())?;
         // E2: the owner's reference values decide; the operator is told here.
-        let acpi_from_host = vm_config.vcpus > VcpuCount::ONE;
+        let acpi_from_host = vm_config.tee.takes_acpi_from_host(vm_config.vcpus);
         if acpi_from_host {
             let vcpus = vm_config.vcpus.get();
-            tracing::warn!(vcpus, "several vCPUs: the guest takes ACPI code from this host");
+            tracing::warn!(vcpus, "the guest takes ACPI code from this host");
         }
         // E13: before anything secret is in the VM.
         let confidential = vm_config.tee.is_confidential();

@@ -607,6 +607,8 @@ pub(crate) struct Setup {
     pub(crate) script: Script,
     pub(crate) deadlines: &'static str,
     pub(crate) launch_fails: bool,
+    /// The TEE; `snp` if absent.
+    pub(crate) tee: Option<&'static str>,
 }
 
 impl Shim {
@@ -623,7 +625,8 @@ impl Shim {
         }
         std::fs::write(image.join("cmdline.txt"), "casemate.tee=snp acpi=off").unwrap();
         let config = format!(
-            "tee = 'snp'\nguest_image = '{}'\nstate_dir = '{}'\naudit_dir = '{}'\n[deadlines]\n{}",
+            "tee = '{}'\nguest_image = '{}'\nstate_dir = '{}'\naudit_dir = '{}'\n[deadlines]\n{}",
+            setup.tee.unwrap_or("snp"),
             image.display(),
             folder.path().join("state").display(),
             folder.path().join("audit").display(),

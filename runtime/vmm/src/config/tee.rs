@@ -8,6 +8,7 @@ use std::str::FromStr;
 use casemate_launch_digest::snp::GuestPolicy;
 
 use super::ConfigError;
+use super::VcpuCount;
 
 /// The TEE that must protect a VM. There is no value for a VM without one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,22 @@ impl Tee {
         match self {
             Self::Snp(_) | Self::Tdx(_) => true,
             Self::Sim { .. } => false,
+        }
+    }
+
+    /// Whether a guest of this image's kind runs ACPI code of the host (BadAML). A TDX guest always
+    /// does: it finds its interrupt controllers and its event log by ACPI only. Others do with
+    /// several virtual CPUs; with one, their measured command line says `acpi=off`.
+    ///
+    /// # Security
+    ///
+    /// E2: this is what the operator is told. An owner's reference values decide: the launch digest
+    /// on SNP, RTMR 0 on TDX.
+    #[must_use]
+    pub fn takes_acpi_from_host(&self, vcpus: VcpuCount) -> bool {
+        match self {
+            Self::Tdx(_) => true,
+            Self::Snp(_) | Self::Sim { .. } => vcpus > VcpuCount::ONE,
         }
     }
 }
@@ -215,6 +232,19 @@ mod tests {
         assert!(Tee::Snp(SnpOptions::default()).is_confidential());
         assert!(Tee::Tdx(TdxOptions::default()).is_confidential());
         assert!(!Tee::Sim { socket: "/s".into() }.is_confidential());
+    }
+
+    #[test]
+    fn one_vcpu_keeps_acpi_out_of_all_guests_but_tdx() {
+        // E2: a TDX guest's command line has no acpi=off.
+        let two = VcpuCount::new(2).unwrap();
+        for tee in [Tee::Snp(SnpOptions::default()), Tee::Sim { socket: "/s".into() }] {
+            assert!(!tee.takes_acpi_from_host(VcpuCount::ONE), "{tee:?}");
+            assert!(tee.takes_acpi_from_host(two), "{tee:?}");
+        }
+        for vcpus in [VcpuCount::ONE, two] {
+            assert!(Tee::Tdx(TdxOptions::default()).takes_acpi_from_host(vcpus));
+        }
     }
 
     #[test]
