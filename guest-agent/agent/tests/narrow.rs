@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The owner's extra rules in the agent: they narrow, and nobody but the request itself waits for them.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 #[expect(dead_code, reason = "the double serves other tests too")]
 mod fake;
