@@ -85,6 +85,32 @@ fn the_owner_reads_a_log() {
     assert_eq!(text(&read.stderr), "");
 }
 
+// E20: ids and names of the host's choice
+#[test]
+fn the_hosts_words_are_no_columns() {
+    let desk = Desk::new();
+    assert!(desk.casemate("audit key --out @owner.pem").status.success());
+    let public = fs::read_to_string(desk.path("owner.pem")).unwrap();
+    let key = casemate_audit::OwnerKey::from_pem(&public).unwrap();
+    let mut log = Log::sealed(key.public_key()).unwrap();
+    let record = Record::new("Start  policy.order", Verdict::Denied, 0)
+        .with_name("container_id", "c1 name=web  policy.argv: x")
+        .with_name("exec_id", "")
+        .with_name("name", "a\"\\b\u{5d0}")
+        .with_name("image_digest", "sha256:00");
+    log.append(&record).unwrap();
+    let frames = std::iter::once(log.boot_frame()).chain(log.frames_from(0));
+    fs::write(desk.path("audit.log"), frames.map(line).collect::<String>()).unwrap();
+    let read = desk.casemate("audit read --key @owner.pem @audit.log");
+    assert!(read.status.success(), "{read:?}");
+    assert_eq!(
+        text(&read.stdout).lines().next().unwrap(),
+        "     0      0.000s  DENIED     \"Start  policy.order\" \
+         container_id=\"c1 name=web  policy.argv: x\" exec_id=\"\" name=\"a\\\"\\\\b\\u{5d0}\" \
+         image_digest=sha256:00"
+    );
+}
+
 #[test]
 fn json_is_one_object_a_line() {
     let desk = Desk::new();
