@@ -61,7 +61,7 @@ pub(crate) enum Command {
     Policy(PolicyCommand),
     /// Judge evidence: exit code 0 affirming, 1 refused, 2 unusable input, 3 genuine but unbound
     #[command(subcommand)]
-    Verify(VerifyCommand),
+    Verify(Box<VerifyCommand>),
 }
 
 #[derive(Debug, Parser)]
