@@ -19,6 +19,8 @@ pub(crate) struct Guest {
     pub(crate) tee: Tee,
     pub(crate) key: TeePublicKey,
     pub(crate) root: String,
+    /// The keys of the roots of that name at attestation, see `Roots::keys_of`.
+    pub(crate) root_keys: String,
     /// Launch digest, of a TD its MRTD.
     pub(crate) measurement: Measurement,
     /// Digest of the initdata, by which resources are granted: HOST_DATA, of a TD the first 32 bytes
@@ -206,6 +208,7 @@ mod tests {
         Guest {
             tee: Tee::Snp,
             key: TeeKeyPair::generate().unwrap().public_key().clone(),
+            root_keys: "ab".into(),
             root: "simulated:test".into(),
             measurement: Measurement([1; 48]),
             host_data: [2; 32],

@@ -113,6 +113,7 @@ fn guest(ear: &Ear) -> Option<Guest> {
         tee: Tee::from_name(name)?,
         key: serde_json::from_value(Value::Object(ear.confirmation.jwk.clone())).ok()?,
         root: part.root.clone(),
+        root_keys: claim("root_keys")?.to_owned(),
         measurement: claim("measurement")?.parse().ok()?,
         host_data,
         id: ear.id.clone(),
@@ -126,6 +127,7 @@ fn claims(attested: &Attested<'_>) -> Option<Ear> {
     let runtime = json!({ "nonce": nonce, "tee-pubkey": jwk });
     let mut tee = claims.clone();
     tee.insert("measurement".to_owned(), guest.measurement.to_string().into());
+    tee.insert("root_keys".to_owned(), guest.root_keys.clone().into());
     tee.insert("init_data".to_owned(), init_data.clone().into());
     tee.insert("report_data".to_owned(), report_data.clone().into());
     let evidence = AnnotatedEvidence {
@@ -201,6 +203,7 @@ mod tests {
             tee: Tee::Snp,
             key: TeeKeyPair::generate().unwrap().public_key().clone(),
             root: "simulated:test".into(),
+            root_keys: "ab".into(),
             measurement: Measurement([1; 48]),
             host_data: [2; 32],
             id: "7".repeat(32),

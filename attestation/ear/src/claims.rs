@@ -94,6 +94,14 @@ pub struct Appraisal {
     pub evidence: AnnotatedEvidence,
 }
 
+impl Appraisal {
+    /// Whether its status is better than its vector, or affirms what the vector says nothing of.
+    pub(crate) fn contradicts_itself(&self) -> bool {
+        let tier = self.vector.status();
+        self.status < tier || (self.status == Status::Affirming && tier == Status::None)
+    }
+}
+
 /// What the evidence said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AnnotatedEvidence {

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::Appraisal;
 use crate::Ear;
 use crate::JwkSet;
 use crate::KeyError;
@@ -138,9 +139,7 @@ impl Reader {
         if ear.expires.saturating_sub(ear.issued_at) > MAX_LIFE_SECONDS {
             return Err(TokenError::Lifetime);
         }
-        if ear.submods.is_empty()
-            || ear.submods.values().any(|part| part.status < part.vector.status())
-        {
+        if ear.submods.is_empty() || ear.submods.values().any(Appraisal::contradicts_itself) {
             return Err(TokenError::Status);
         }
         Ok(())

@@ -304,6 +304,12 @@ fn a_status_is_not_better_than_its_vector() {
         let read = desk.read_claims(&changed(vector, json!(claim)));
         assert_eq!(read.is_ok(), good, "{claim}");
     }
+    // Who affirms says of what: a vector of nothing affirms nothing.
+    for empty in [json!({}), json!({ "hardware": 0, "executables": 1 }), json!({ "hardware": -1 })]
+    {
+        let token = changed("/submods/cpu0/ear.trustworthiness-vector", empty);
+        assert!(matches!(desk.read_claims(&token), Err(TokenError::Status)));
+    }
     let worse = desk.read_claims(&changed("/submods/cpu0/ear.status", json!("warning"))).unwrap();
     assert!(!worse.is_affirming());
     let none = desk.read_claims(&changed("/submods", json!({})));

@@ -79,6 +79,9 @@ pub struct Policy {
 pub struct ReferenceSource {
     /// The bundle, a path from the policy's folder.
     pub bundle: String,
+    /// The name that the bundle must have; any if absent. Signers of several bundles sign one for
+    /// another guest, too.
+    pub name: Option<String>,
     /// Its signatures, paths from the policy's folder.
     pub signatures: Vec<String>,
     /// Public keys of those who may sign, PEM.

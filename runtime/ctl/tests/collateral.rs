@@ -121,6 +121,28 @@ fn a_report_is_judged_with_what_was_fetched() {
 }
 
 #[test]
+fn no_older_list_stays_and_one_that_revokes_the_signer_is_told() {
+    // D2
+    let authority = Authority::new();
+    let (folder, mut answers) = chip(&authority);
+    let dir = folder.path();
+    answers.insert("/vcek/v1/Genoa/crl", authority.crl(AROUND, &[mint::ASK_SERIAL]));
+    let fetch = |kds: &str, cache: &str| {
+        let from = ["collateral", "fetch", "--report", "report.bin", "--kds", kds];
+        casemate(dir, &[&from[..], &["--out", "found", "--cache", cache]].concat())
+    };
+    let fetched = fetch(&serve(answers.clone()), "one");
+    assert!(fetched.status.success(), "{}", stderr(&fetched));
+    assert!(stderr(&fetched).contains("warning: the revocation list names \"SEV-simulated\""));
+    assert!(dir.join("found/crl.der").exists());
+    answers.remove("/vcek/v1/Genoa/crl");
+    let fetched = fetch(&serve(answers), "two");
+    assert!(fetched.status.success(), "{}", stderr(&fetched));
+    assert!(stderr(&fetched).contains("warning: collateral-missing: "), "{}", stderr(&fetched));
+    assert!(dir.join("found/chain.pem").exists() && !dir.join("found/crl.der").exists());
+}
+
+#[test]
 fn a_service_that_lies_is_named() {
     // D17
     let authority = Authority::new();

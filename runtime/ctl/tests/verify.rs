@@ -661,6 +661,16 @@ fn reference_values_of_a_guest_image_and_its_signatures_are_a_bundles() {
         let line = unusable(&desk.args(&["--policy", &policy(reference, min_version)]));
         assert!(line.contains(needle), "{line}");
     }
+    // The policy may say which bundle it means.
+    let text = fs::read_to_string(policy("snp_launch_measurement", 3)).unwrap();
+    for (name, good) in [("test", true), ("other", false)] {
+        desk.write("policy.toml", format!("{text}name = \"{name}\"\n").as_bytes());
+        if good {
+            assert_eq!(json(&args).0, AFFIRMING);
+        } else {
+            assert!(unusable(&args).contains("the bundle \"test\""));
+        }
+    }
     let path = policy("snp_launch_measurement", 3);
     desk.write("bundle.json", bundle.replace("\"version\":3", "\"version\":4").as_bytes());
     assert!(unusable(&desk.args(&["--policy", &path])).contains("0 of the signers"));

@@ -77,6 +77,7 @@ pub(super) async fn attest(
 struct Passed {
     tee: Tee,
     root: String,
+    root_keys: String,
     measurement: Measurement,
     host_data: [u8; 32],
     key: TeePublicKey,
@@ -143,11 +144,14 @@ async fn judge(
             _ => explain(&verdict),
         });
     };
+    let root_keys = broker.store.roots().await?.keys_of(&accepted.root);
+    let root_keys = root_keys.ok_or_else(|| refuse("the root is no longer configured"))?;
     // Only now is it the guest's word.
     entry.audit_head = request.runtime_data.audit_head;
     Ok(Passed {
         tee: pending.tee,
         root: accepted.root.clone(),
+        root_keys,
         measurement: accepted.measurement,
         host_data,
         key: request.runtime_data.tee_pubkey,
@@ -180,6 +184,7 @@ impl Passed {
             tee: self.tee,
             key: self.key,
             root: self.root,
+            root_keys: self.root_keys,
             measurement: self.measurement,
             host_data: self.host_data,
             id: broker.signer.token_id()?,

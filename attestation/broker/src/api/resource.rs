@@ -102,7 +102,7 @@ fn parse_path(uri: &Uri) -> Result<ResourcePath, Refusal> {
 async fn release(broker: &Broker, guest: &Guest, path: &ResourcePath) -> Result<Secret, Refusal> {
     let deny = |why: &str| Refusal::new(ProblemType::PolicyDeny, why);
     let store = &broker.store;
-    if !store.roots().await?.kinds().any(|kind| kind == guest.root) {
+    if store.roots().await?.keys_of(&guest.root).as_ref() != Some(&guest.root_keys) {
         return Err(deny("the guest's root is no longer configured"));
     }
     let references = match guest.tee {

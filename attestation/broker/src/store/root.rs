@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Roots that evidence may end in.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use casemate_evidence::snp::Product;
@@ -61,6 +62,17 @@ impl AnyRoot {
 }
 
 impl Roots {
+    /// The keys of the roots of a kind, by their fingerprints in hexadecimal: a name can be given to
+    /// another root. `None` when there is no such root.
+    #[must_use]
+    pub fn keys_of(&self, kind: &str) -> Option<String> {
+        let snp = self.snp.iter().map(|root| (root.kind().to_string(), root.ark_fingerprint()));
+        let tdx = self.tdx.iter().map(|root| (root.kind().to_string(), root.fingerprint()));
+        let of_kind = snp.chain(tdx).filter(|(name, _)| name == kind);
+        let keys: BTreeSet<String> = of_kind.map(|(_, key)| hex::encode(key)).collect();
+        (!keys.is_empty()).then(|| keys.into_iter().collect::<Vec<_>>().join(","))
+    }
+
     /// The kinds of all roots, as tokens and verdicts name them.
     pub fn kinds(&self) -> impl Iterator<Item = String> {
         let snp = self.snp.iter().map(|root| root.kind().to_string());

@@ -109,13 +109,13 @@ async fn a_host_cannot_hide_a_revocation() {
     let old = list(authority.crl_numbered(5, DATES));
     // Without a service there is nothing to compare with, and the list of the host counts.
     assert!(key(&place, &with(&authority, &[])).await);
-    assert!(key(&place, &with(&authority, &[old.clone()])).await);
+    assert!(key(&place, &with(&authority, std::slice::from_ref(&old))).await);
 
     kds.answer("/crl", &authority.crl_revoking(6, DATES, &[ASK_SERIAL]));
     let hosts = [
         guest(&authority),
         with(&authority, &[]),
-        with(&authority, &[old.clone()]),
+        with(&authority, std::slice::from_ref(&old)),
         Guest { more: vec![old.clone()], ..guest(&authority) },
     ];
     for host in &hosts {
@@ -140,7 +140,7 @@ async fn a_list_below_one_seen_is_no_list() {
     kds.answer("/crl", &authority.crl_numbered(6, DATES));
     // Honest hosts that give certificates and no list, as most do.
     assert!(key(&place, &with(&authority, &[])).await);
-    assert!(key(&place, &with(&authority, &[old.clone()])).await);
+    assert!(key(&place, &with(&authority, std::slice::from_ref(&old))).await);
     // What was kept is lost, and the service with it; that 6 was seen is not forgotten.
     kds.forget();
     let kept = std::fs::read_dir(place.dir.join("collateral")).unwrap();

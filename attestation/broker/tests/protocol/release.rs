@@ -300,6 +300,11 @@ async fn changes_take_effect_on_sessions_that_are_attested() {
 
     place.store.remove_root("test").await.unwrap();
     assert_eq!(denied().await, Code::ResourceDenied);
+    // D14: another root of the same name is another root.
+    let name = Names { ark_subject: "ARK-simulated-2", ..Names::default() };
+    place.trust(&Authority::with(&name, 2)).await;
+    assert_eq!(denied().await, Code::ResourceDenied);
+    place.store.remove_root("test").await.unwrap();
     place.trust(&authority).await;
     session.resource(&uri(KEY)).await.unwrap();
 

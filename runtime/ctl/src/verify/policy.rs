@@ -57,6 +57,12 @@ fn references(
         Signers::new(keys, source.threshold).map_err(|error| policy.unusable(chain(&error)))?;
     let opened = Bundle::open(bundle.bytes(), &signatures, &signers, source.min_version, now)
         .map_err(|error| bundle.unusable(chain(&error)))?;
+    if source.name.as_deref().is_some_and(|name| name != opened.name()) {
+        return Err(bundle.unusable(format_args!(
+            "it is the bundle {:?}, and the policy names another",
+            opened.name()
+        )));
+    }
     inputs.push(bundle);
     Ok(opened.values().clone())
 }
