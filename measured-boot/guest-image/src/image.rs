@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::num::NonZeroU16;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -98,6 +99,12 @@ pub enum ReadError {
         #[source]
         source: io::Error,
     },
+    /// A named pipe, device or folder lies in a file's place.
+    #[error("{} is no regular file", path.display())]
+    NotRegular {
+        /// Its path.
+        path: PathBuf,
+    },
     /// A file is larger than any part of a guest image.
     #[error("{} is larger than {limit} bytes", path.display())]
     TooLarge {
@@ -141,10 +148,15 @@ pub(crate) fn read_manifest(folder: &Path) -> Result<Manifest, ReadError> {
 }
 
 pub(crate) fn read_capped(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
+    let failed = |source| ReadError::File { path: path.to_owned(), source };
+    // A named pipe that nobody writes to would keep the reader waiting; a device has no end.
+    let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(no_wait).open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(ReadError::NotRegular { path: path.to_owned() });
+    }
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|source| ReadError::File { path: path.to_owned(), source })?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     if u64::try_from(bytes.len()).is_ok_and(|size| size <= limit) {
         Ok(bytes)
     } else {
@@ -154,3 +166,22 @@ pub(crate) fn read_capped(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError>
 
 /// Largest accepted part, in bytes.
 pub(crate) const MAX_PART_SIZE: u64 = 256 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join(Manifest::FILE);
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        for path in [pipe.as_path(), folder.path(), Path::new("/dev/zero")] {
+            let error = read_capped(path, 10).unwrap_err();
+            assert!(matches!(error, ReadError::NotRegular { .. }), "{error}");
+        }
+        assert!(matches!(GuestImage::read(folder.path()), Err(ReadError::NotRegular { .. })));
+        assert!(matches!(crate::verify(folder.path()), Err(ReadError::NotRegular { .. })));
+    }
+}

@@ -39,6 +39,29 @@ pub fn verify(key_pem: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Si
         .map_err(|_| SignatureError::Wrong)
 }
 
+/// Whether bytes have the form of a signature on P-384: in DER, a sequence of two positive integers
+/// of at most 48 bytes (RFC 3279, section 2.2.3). This says nothing of who signed what.
+#[must_use]
+pub fn is_well_formed(signature: &[u8]) -> bool {
+    let integers = match signature {
+        [0x30, length, rest @ ..] if usize::from(*length) == rest.len() => rest,
+        _ => return false,
+    };
+    matches!(integer(integers).and_then(integer), Some([]))
+}
+
+/// What follows an integer.
+fn integer(bytes: &[u8]) -> Option<&[u8]> {
+    let [0x02, length, rest @ ..] = bytes else { return None };
+    let (number, rest) = rest.split_at_checked(usize::from(*length))?;
+    let magnitude = match number {
+        [0, next @ ..] if next.first().is_some_and(|first| *first >= 0x80) => next,
+        [first, ..] if (1..0x80).contains(first) => number,
+        _ => return None,
+    };
+    (magnitude.len() <= 48).then_some(rest)
+}
+
 /// Why there is no signature, or no good one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -111,6 +134,12 @@ mod tests {
         let check =
             |message: &[u8], signature: &[u8]| verify(public.as_bytes(), message, signature);
         assert_eq!(check(b"values", &signature), Ok(()));
+        assert!(is_well_formed(&signature));
+        for length in 0..signature.len() {
+            assert!(!is_well_formed(&signature[..length]), "{length}");
+        }
+        assert!(!is_well_formed(&[&signature[..], &[0]].concat()));
+        assert!(!is_well_formed(b"no signature") && !is_well_formed(&[0x30, 4, 2, 0, 2, 0]));
         assert_eq!(check(b"valuez", &signature), Err(SignatureError::Wrong));
         for position in 0..signature.len() {
             let mut other = signature.clone();

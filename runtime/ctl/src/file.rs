@@ -8,7 +8,9 @@ use std::io::Read;
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::path::PathBuf;
 
 use ring::digest;
 use zeroize::Zeroizing;
@@ -21,6 +23,22 @@ pub(crate) type FileId = (u64, u64);
 /// The file at `path`, if there is one.
 pub(crate) fn id(path: &Path) -> Option<FileId> {
     fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Whether two paths are of one file, through links too; paths where nothing lies yet are compared
+/// below the true path of their folder.
+pub(crate) fn same(one: &Path, other: &Path) -> bool {
+    match (id(one), id(other)) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => place(one).is_some_and(|one| Some(one) == place(other)),
+        _ => false,
+    }
+}
+
+fn place(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = fs::canonicalize(folder.unwrap_or(Path::new("."))).ok()?;
+    Some(folder.join(path.file_name()?))
 }
 
 /// Reads a file of at most `max` bytes; `-` is standard input.
@@ -129,6 +147,23 @@ pub(crate) fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
             .write_all(text.as_bytes())
             .map_err(|error| cannot("write", Path::new("standard output"), &error)),
     }
+}
+
+/// Writes a regular file, and does not wait for the reader of a named pipe.
+pub(crate) fn write_regular(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let fail = |error: io::Error| cannot("write", path, &error);
+    let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut options = File::options();
+    let options = options.write(true).create(true).truncate(false).custom_flags(no_wait);
+    let mut file = options.open(path).map_err(fail)?;
+    if !file.metadata().map_err(fail)?.is_file() {
+        return Err(Failure::new(
+            "file",
+            format_args!("{} is no regular file", path.display()),
+            "give the path of a regular file",
+        ));
+    }
+    file.set_len(0).and_then(|()| file.write_all(bytes)).map_err(fail)
 }
 
 /// Writes a file.

@@ -164,9 +164,27 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     if let Some(key) = &args.key {
         demand_signature(&args.dir, key)?;
         text.push_str("the reference values are signed by this key\n");
+    } else if has_signature(&args.dir)? {
+        text.push_str("signature not checked: give --key\n");
     }
     text.push_str(&id_blocks(args)?);
     file::write(None, &text)
+}
+
+/// Whether a signature lies there, which must look like one.
+fn has_signature(folder: &Path) -> Result<bool, Failure> {
+    let path = folder.join(ReferenceValues::SIGNATURE);
+    if !path.exists() {
+        return Ok(false);
+    }
+    if signature::is_well_formed(&file::read(&path, MAX_KEY_FILE)?) {
+        return Ok(true);
+    }
+    Err(Failure::new(
+        "guest-image.signature",
+        format_args!("{} is no signature on P-384", path.display()),
+        DO_NOT_ACCEPT,
+    ))
 }
 
 fn demand_signature(folder: &Path, key: &Path) -> Result<(), Failure> {

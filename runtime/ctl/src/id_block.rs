@@ -21,15 +21,16 @@ use crate::file;
 
 /// Signs a launch digest and writes both files that a launch takes.
 pub(crate) fn create(args: &IdBlockCreateArgs) -> Result<(), Failure> {
-    if args.block == args.auth {
-        return Err(Failure::new(
-            "id-block",
-            "block and authentication would be one file",
-            "give two paths: --block FILE --auth FILE",
-        ));
-    }
+    demand_separate(args)?;
     let policy = GuestPolicy::from_bits(args.policy)
         .map_err(|error| Failure::new("id-block", error, "give a policy with bit 17 set"))?;
+    if policy.allows_debug() && !args.allow_debug {
+        return Err(Failure::new(
+            "id-block.policy",
+            format_args!("the guest policy {policy} allows debugging: the host may read the guest"),
+            "leave out bit 19 (0x80000), or say --allow-debug",
+        ));
+    }
     let block = IdBlock {
         launch_digest: LaunchDigest::from_bytes(args.launch_digest),
         family_id: args.family_id,
@@ -46,9 +47,33 @@ pub(crate) fn create(args: &IdBlockCreateArgs) -> Result<(), Failure> {
     let identity = block
         .sign(&id_key, author_key.as_ref(), &random)
         .map_err(|error| Failure::new("id-block", chain(&error), "try again"))?;
-    file::write_bytes(&args.block, &identity.block().to_bytes())?;
-    file::write_bytes(&args.auth, identity.auth().to_bytes().as_slice())?;
+    file::write_regular(&args.block, &identity.block().to_bytes())?;
+    // Once more: a link may have led to the block before there was one.
+    demand_separate(args)?;
+    file::write_regular(&args.auth, identity.auth().to_bytes().as_slice())?;
     file::write(None, &describe(&identity))
+}
+
+/// Nothing is written over a key, nor one of the two files over the other.
+fn demand_separate(args: &IdBlockCreateArgs) -> Result<(), Failure> {
+    if args.block == args.auth || file::same(&args.block, &args.auth) {
+        return Err(Failure::new(
+            "id-block",
+            "block and authentication would be one file",
+            "give two paths: --block FILE --auth FILE",
+        ));
+    }
+    let keys = [Some(&args.id_key), args.author_key.as_ref()];
+    for output in [&args.block, &args.auth] {
+        if keys.iter().flatten().any(|key| file::same(key, output)) {
+            return Err(Failure::new(
+                "id-block",
+                format_args!("{} is a key, and would be overwritten", output.display()),
+                "give other paths: --block FILE --auth FILE",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Checks both signatures and prints what they bind.
@@ -83,10 +108,12 @@ pub(crate) fn verify(args: &IdBlockVerifyArgs) -> Result<(), Failure> {
 fn describe(identity: &Identity) -> String {
     let block = identity.block();
     let mut text = format!(
-        "launch_digest      {}\npolicy             {:#x}\nfamily_id          {}\n\
+        "launch_digest      {}\npolicy             {:#x}\n\
+         policy_says        {}\nfamily_id          {}\n\
          image_id           {}\nguest_svn          {}\nid_key_digest      {}\n",
         block.launch_digest,
         block.policy.bits(),
+        in_words(block.policy),
         hex::encode(block.family_id),
         hex::encode(block.image_id),
         block.guest_svn,
@@ -96,6 +123,17 @@ fn describe(identity: &Identity) -> String {
         text.push_str(&format!("author_key_digest  {}\n", author.digest()));
     }
     text
+}
+
+/// What a guest policy lets the host do.
+fn in_words(policy: GuestPolicy) -> String {
+    let can = |allowed: bool| if allowed { "allowed" } else { "forbidden" };
+    format!(
+        "debugging {}, migration agent {}, multithreading {}",
+        if policy.allows_debug() { "ALLOWED: the host may read the guest" } else { "forbidden" },
+        can(policy.allows_migration_agent()),
+        can(policy.allows_smt()),
+    )
 }
 
 fn signing_key(path: &Path, random: &SystemRandom) -> Result<SigningKey, Failure> {

@@ -64,6 +64,16 @@ fn verify_judges_the_id_blocks_and_the_signature() {
     fs::write(path("reference-values.sig"), b"no signature").unwrap();
     let wrong = verify(&["--key", &public]).unwrap_err();
     assert!(wrong.starts_with("guest-image.signature: "), "{wrong}");
+    let malformed = verify(&[]).unwrap_err();
+    assert!(malformed.starts_with("guest-image.signature: "), "{malformed}");
+    let signed = Command::new("openssl")
+        .args(["dgst", "-sha384", "-sign", &private, "-out", &path("reference-values.sig")])
+        .arg(path("reference-values.json"))
+        .status()
+        .unwrap();
+    assert!(signed.success());
+    assert!(verify(&[]).unwrap().contains("signature not checked: give --key"));
+    assert!(verify(&["--key", &public]).unwrap().contains("signed by this key"));
 
     let values = fs::read(path("reference-values.json")).unwrap();
     let values: serde_json::Value = serde_json::from_slice(&values).unwrap();

@@ -190,6 +190,30 @@ fn an_id_block_binds_one_launch_digest() {
     let other = verify(&["--id-key-digest", NO_KERNEL]).unwrap_err();
     assert!(other.starts_with("id-block.key: it is signed by"), "{other}");
     assert!(verify(&["--policy", "0xb0000"]).unwrap_err().starts_with("id-block.policy: it binds"));
+    assert!(made.contains("debugging forbidden, migration agent forbidden"), "{made}");
+    // No output over a key or over the other output, by whatever path.
+    let key_bytes = fs::read(&id).unwrap();
+    std::os::unix::fs::symlink(&id, files.path("link")).unwrap();
+    fs::hard_link(&author, files.path("hard")).unwrap();
+    let (link, hard) = (files.text("link"), files.text("hard"));
+    let around = format!("{}/./block", files.0.path().display());
+    let with_author = [&create[..], &["--author-key", &author]].concat();
+    for out in [[&id, &auth], [&block, &id], [&link, &auth], [&block, &hard], [&block, &around]] {
+        let out = ["--block", out[0].as_str(), "--auth", out[1].as_str()];
+        let error = casemate(&[&with_author[..], &out].concat()).unwrap_err();
+        assert!(error.starts_with("id-block: "), "{error}");
+    }
+    assert_eq!(fs::read(&id).unwrap(), key_bytes);
+    let pipe = files.text("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let error = casemate(&[&create[..], &["--block", &pipe, "--auth", &auth]].concat());
+    assert!(error.unwrap_err().starts_with("file: "));
+    // A host that may read the guest is no slip of the pen.
+    let debug = [&create[..], &["--policy", "0xb0000"], &out].concat();
+    let refused = casemate(&debug).unwrap_err();
+    assert!(refused.starts_with("id-block.policy: "), "{refused}");
+    let debug = casemate(&[&debug[..], &["--allow-debug"]].concat()).unwrap();
+    assert!(debug.contains("debugging ALLOWED"), "{debug}");
     // One byte of the block.
     let mut bytes = fs::read(&block).unwrap();
     bytes[0] ^= 1;
@@ -198,6 +222,7 @@ fn an_id_block_binds_one_launch_digest() {
     // A policy that every PSP refuses, and a key that is none.
     let policy = casemate(&[&create[..], &["--policy", "0x10000"], &out].concat());
     assert!(policy.unwrap_err().starts_with("id-block: "));
-    let create = ["idblock", "create", "--launch-digest", NO_KERNEL, "--id-key", &block];
+    let no_key = files.text("kernel");
+    let create = ["idblock", "create", "--launch-digest", NO_KERNEL, "--id-key", &no_key];
     assert!(casemate(&[&create[..], &out].concat()).unwrap_err().starts_with("key: "));
 }

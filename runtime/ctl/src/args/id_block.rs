@@ -22,6 +22,9 @@ pub(crate) struct IdBlockCreateArgs {
     /// Guest policy
     #[arg(long, value_name = "HEX", default_value = "0x30000", value_parser = word)]
     pub(crate) policy: u64,
+    /// Sign a guest policy that lets the host read and change the guest (bit 19)
+    #[arg(long)]
+    pub(crate) allow_debug: bool,
     /// Family of the guest, 32 hexadecimal digits of your choice
     #[arg(long, value_name = "HEX", default_value = ZEROS, value_parser = bytes::<16>)]
     pub(crate) family_id: [u8; 16],
