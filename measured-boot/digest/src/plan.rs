@@ -22,6 +22,7 @@
 //! let vcpus = Vcpus::of(VmmProfile::Casemate, GuestFeatures::SNP, None, count)?;
 //! let plan = SnpPlan::new(vec![pages], vcpus, SnpGuest::default())?;
 //! assert_eq!(plan.steps().count(), 2); // one range, one virtual CPU
+//! assert_eq!(plan.steps().by_page().last(), plan.steps().last());
 //! assert_eq!(plan.steps().last().map(|step| step.digest), Some(plan.digest()));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

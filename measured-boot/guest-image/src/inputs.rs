@@ -165,8 +165,33 @@ fn offering(folder: &Path, lock: &Lock) -> Result<Apt, FetchError> {
     });
     found.map_err(|error| match (error, other) {
         (FetchError::NoSource { .. }, Some(other)) => other,
+        (FetchError::NoSource { refusals, .. }, None) => {
+            let wanted = [&lock.kernel, &lock.firmware].map(|package| wanted(folder, package));
+            FetchError::NoSource { wanted: wanted.to_vec(), refusals }
+        }
         (error, _) => error,
     })
+}
+
+/// A locked package as a file, and what the folder has of the same name in another version.
+fn wanted(folder: &Path, package: &LockedPackage) -> String {
+    let file = package.file_name();
+    if folder.join(&file).exists() {
+        return format!("{file} (is there)");
+    }
+    let of_the_same_name = |entry: fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let (stem, _) = name.split_once('_')?;
+        (stem == package.package && name.ends_with(".deb")).then_some(name)
+    };
+    let mut others: Vec<_> = fs::read_dir(folder)
+        .map(|entries| entries.flatten().filter_map(of_the_same_name).collect())
+        .unwrap_or_default();
+    others.sort_unstable();
+    match others.as_slice() {
+        [] => format!("{file} (version {})", package.version),
+        others => format!("{file} (version {}; there is {})", package.version, others.join(", ")),
+    }
 }
 
 /// What the source has instead.
@@ -199,7 +224,7 @@ fn from_some_source<T>(
             Err(error) => return Err(error),
         }
     }
-    Err(FetchError::NoSource { refusals })
+    Err(FetchError::NoSource { wanted: vec![], refusals })
 }
 
 fn check(deb: &Path, package: &LockedPackage) -> Result<(), FetchError> {

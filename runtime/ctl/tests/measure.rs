@@ -96,6 +96,9 @@ fn snp_of_files_is_what_other_tools_say() {
     let steps = casemate(&[&genoa[..], &["--vcpus", "4", "--explain"]].concat()).unwrap();
     assert_eq!(steps.lines().last(), Some(FOUR_GENOA));
     assert_eq!(steps.matches("vCPU ").count(), 4);
+    // Each page of the firmware is a step of its own.
+    let pages = std::fs::metadata(&firmware).unwrap().len() / 4096;
+    assert!(u64::try_from(steps.matches(" Normal ").count()).unwrap() >= pages);
 }
 
 #[test]

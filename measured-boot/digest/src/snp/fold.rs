@@ -191,7 +191,7 @@ pub enum FoldError {
 }
 
 /// The address of a page of a range that is known to end inside the address space.
-fn nth_page(gpa: u64, index: u64) -> u64 {
+pub(super) fn nth_page(gpa: u64, index: u64) -> u64 {
     gpa.saturating_add(index.saturating_mul(PAGE_SIZE))
 }
 

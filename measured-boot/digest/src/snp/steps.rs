@@ -6,10 +6,11 @@ use std::slice;
 use super::LaunchDigest;
 use super::PageRange;
 use super::PageType;
+use super::fold::nth_page;
 use super::sha384;
 use crate::plan::Vcpus;
 
-/// One step of the fold: a range of pages or one virtual CPU.
+/// One step of the fold: a range of pages, one page, or one virtual CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SnpStep {
@@ -32,12 +33,35 @@ pub struct SnpStep {
 pub struct SnpSteps<'p> {
     digest: LaunchDigest,
     ranges: slice::Iter<'p, PageRange<'p>>,
+    /// What is left of a range that is folded page by page: the number of its next page.
+    rest: Option<(&'p PageRange<'p>, u64)>,
+    by_page: bool,
     vcpus: VcpuFold,
 }
 
 impl<'p> SnpSteps<'p> {
     pub(crate) fn new(start: LaunchDigest, ranges: &'p [PageRange<'p>], vcpus: &Vcpus) -> Self {
-        Self { digest: start, ranges: ranges.iter(), vcpus: VcpuFold::new(vcpus) }
+        let vcpus = VcpuFold::new(vcpus);
+        Self { digest: start, ranges: ranges.iter(), rest: None, by_page: false, vcpus }
+    }
+
+    /// The same with a step for each page.
+    #[must_use]
+    pub fn by_page(self) -> Self {
+        Self { by_page: true, ..self }
+    }
+
+    /// Folds one page of a range.
+    fn page(&mut self, range: &'p PageRange<'p>, index: u64) -> SnpStep {
+        let next = index.saturating_add(1);
+        self.rest = (next < range.count()).then_some((range, next));
+        let page = usize::try_from(index)
+            .ok()
+            .and_then(|index| range.bytes()?.as_chunks::<4096>().0.get(index));
+        let contents = page.map(|page| sha384(&[page]));
+        let (gpa, page_type) = (nth_page(range.gpa(), index), range.page_type());
+        self.digest.fold_page(gpa, page_type, &contents.unwrap_or([0; 48]));
+        SnpStep { gpa, count: 1, page_type, contents, vcpu: None, digest: self.digest }
     }
 
     /// Folds to the end and keeps the digests after each virtual CPU.
@@ -52,9 +76,15 @@ impl Iterator for SnpSteps<'_> {
     type Item = SnpStep;
 
     fn next(&mut self) -> Option<SnpStep> {
+        if let Some((range, index)) = self.rest {
+            return Some(self.page(range, index));
+        }
         let Some(range) = self.ranges.next() else {
             return self.vcpus.step(&mut self.digest);
         };
+        if self.by_page {
+            return Some(self.page(range, 0));
+        }
         let contents = range.bytes().filter(|_| range.count() == 1).map(|page| sha384(&[page]));
         match &contents {
             Some(hash) => self.digest.fold_page(range.gpa(), PageType::Normal, hash),

@@ -32,7 +32,7 @@ impl Archive {
                 Err(refusal) => refusals.push(format!("{}: {refusal}", candidate.origin)),
             }
         }
-        Err(FetchError::NoSource { refusals })
+        Err(FetchError::NoSource { wanted: vec![], refusals })
     }
 
     /// Downloads a package, checks its signature, and unpacks it into `dest` beside what is there.

@@ -28,8 +28,10 @@ pub enum FetchError {
         path: PathBuf,
     },
     /// None of the machine's apt sources has the packages.
-    #[error("no apt source of this machine has the packages: {}", if refusals.is_empty() { "no Debian archive is configured".to_owned() } else { refusals.join("; ") })]
+    #[error("no apt source of this machine has the packages{}: {}", wanted.iter().map(|name| format!(" {name}")).collect::<String>(), if refusals.is_empty() { "no Debian archive is configured".to_owned() } else { refusals.join("; ") })]
     NoSource {
+        /// What a lock names, and what lies in the folder in its place; empty without a lock.
+        wanted: Vec<String>,
         /// What each source said.
         refusals: Vec<String>,
     },

@@ -104,3 +104,18 @@ fn a_folder_of_somebody_else_is_left_alone() {
         prepare(folder.path(), &Lock::of_this_release(ImageTee::Snp).unwrap()).unwrap_err();
     assert!(matches!(refused, FetchError::Taken { .. }), "{refused}");
 }
+
+#[test]
+fn what_is_missing_is_named_beside_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let package = Lock::of_this_release(ImageTee::Snp).unwrap().firmware;
+    let (file, name, version) = (package.file_name(), &package.package, &package.version);
+    assert_eq!(wanted(folder.path(), &package), format!("{file} (version {version})"));
+    let other = format!("{name}_0.1-1_all.deb");
+    fs::write(folder.path().join(&other), "").unwrap();
+    fs::write(folder.path().join("another_0.1-1_all.deb"), "").unwrap();
+    let both = format!("{file} (version {version}; there is {other})");
+    assert_eq!(wanted(folder.path(), &package), both);
+    let refused = FetchError::NoSource { wanted: vec![both.clone()], refusals: vec![] }.to_string();
+    assert!(refused.contains(&both), "{refused}");
+}

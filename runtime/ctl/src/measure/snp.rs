@@ -68,8 +68,8 @@ fn list(digests: &[LaunchDigest], as_json: bool) -> String {
 }
 
 fn explain(plan: &SnpPlan<'_>) -> String {
-    let mut text = String::from("address         pages type       contents and digest so far\n");
-    for step in plan.steps() {
+    let mut text = String::from("address        type       contents and digest so far\n");
+    for step in plan.steps().by_page() {
         let contents = match (step.contents, step.vcpu) {
             (Some(hash), Some(vcpu)) => format!("vCPU {vcpu}: {}", hex::encode(hash)),
             (Some(hash), None) => hex::encode(hash),
@@ -77,9 +77,8 @@ fn explain(plan: &SnpPlan<'_>) -> String {
         };
         let _ = writeln!(
             text,
-            "{:#014x} {:>6} {:<10} {contents}\n{:>34}{}",
+            "{:#014x} {:<10} {contents}\n{:>26}{}",
             step.gpa,
-            step.count,
             format!("{:?}", step.page_type),
             "= ",
             step.digest,
