@@ -197,6 +197,12 @@ pub(crate) fn tests(steps: &Steps) -> anyhow::Result<()> {
                 .flat_map(|(name, _)| ["-p", name]),
         )
         .env("CASEMATE_REQUIRE", "1");
+        show(test)?;
+        let mut test = cargo();
+        test.args(["test", "--locked", "--features", "casemate/rego,casemate-broker/rego"])
+            .args(["-p", "casemate", "--test", "verify_rego"])
+            .args(["-p", "casemate-broker", "--test", "protocol"])
+            .env("CASEMATE_REQUIRE", "1");
         show(test)
     })
 }
