@@ -31,6 +31,7 @@ pub(crate) enum Scope {
 
 /// Sets up; what is there already is left alone.
 pub(crate) fn run(steps: &Steps, scope: Scope) -> anyhow::Result<()> {
+    ensure_room(scope)?;
     let tests: &[&str] = if scope == Scope::Test { TEST_PACKAGES } else { &[] };
     let wanted = PACKAGES.iter().chain(tests).copied();
     let missing: Vec<&str> = wanted.filter(|name| !is_installed(name)).collect();
@@ -71,6 +72,29 @@ pub(crate) fn run(steps: &Steps, scope: Scope) -> anyhow::Result<()> {
     if scope == Scope::Test && !is_complete(&step::build_folder().join("venv"), ORACLES) {
         steps.step("install the tests' oracles from PyPI", python_oracles)?;
     }
+    Ok(())
+}
+
+/// A full disk ends a build after half an hour in words that do not name it.
+fn ensure_room(scope: Scope) -> anyhow::Result<()> {
+    let used = step::target();
+    std::fs::create_dir_all(&used).with_context(|| format!("make {}", used.display()))?;
+    // What an earlier run left counts as room: it is built over.
+    if step::build_folder().exists() {
+        return Ok(());
+    }
+    let disk = nix::sys::statvfs::statvfs(&used).context("ask for the free space")?;
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size()) / GIB;
+    let wanted = match scope {
+        Scope::Demo => ROOM_FOR_DEMO_GIB,
+        Scope::Test => ROOM_FOR_TESTS_GIB,
+    };
+    anyhow::ensure!(
+        free >= wanted,
+        "{} lies on a disk with {free} GiB free; a first run wants {wanted}: make room, or let \
+         `target` be a link to a folder on another disk",
+        used.display()
+    );
     Ok(())
 }
 
@@ -158,6 +182,15 @@ fn is_complete(place: &Path, packages: &[&str]) -> bool {
 fn mark_complete(place: &Path, packages: &[&str]) -> anyhow::Result<()> {
     std::fs::write(place.join(STAMP), packages.join("\n")).context("write the stamp")
 }
+
+const GIB: u64 = 1 << 30;
+
+/// The target folder after a demo is 3 GiB.
+const ROOM_FOR_DEMO_GIB: u64 = 5;
+
+/// The target folder after all tests is 8 GiB, and the second build of the guest in another folder
+/// wants 1 more for a while.
+const ROOM_FOR_TESTS_GIB: u64 = 11;
 
 const STAMP: &str = ".unpacked";
 
