@@ -19,10 +19,10 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use casemate_evidence::json;
 use ring::signature::ECDSA_P384_SHA384_ASN1;
 use ring::signature::UnparsedPublicKey;
 use serde::Deserialize;
-use serde::Deserializer;
 
 use crate::Measurement;
 use crate::Moment;
@@ -97,8 +97,7 @@ impl Bundle {
         if signed < signers.threshold {
             return Err(BundleError::Signatures { signed, threshold: signers.threshold });
         }
-        let file: File =
-            serde_json::from_slice(bytes).map_err(|source| BundleError::Json { source })?;
+        let file: File = json::from_slice(bytes).map_err(|source| BundleError::Json { source })?;
         if file.format != FORMAT || file.images.iter().any(|image| image.format != FORMAT) {
             return Err(BundleError::Format);
         }
@@ -109,7 +108,7 @@ impl Bundle {
         if now >= expires {
             return Err(BundleError::Expired { expires: file.expires });
         }
-        let mut values = file.values.0;
+        let mut values = file.values;
         for (name, value) in file.images.into_iter().flat_map(Image::values) {
             values.entry(name).or_default().insert(value);
         }
@@ -152,7 +151,7 @@ struct File {
     #[serde(default)]
     images: Vec<Image>,
     #[serde(default)]
-    values: Sets,
+    values: ReferenceValues,
 }
 
 /// `reference-values.json` of a guest image.
@@ -212,37 +211,6 @@ struct TdxImage {
     rtmrs: BTreeMap<String, Measurement>,
     #[serde(rename = "not_shown")]
     _not_shown: BTreeMap<String, String>,
-}
-
-/// Sets by name, of which none stands twice.
-#[derive(Default)]
-struct Sets(ReferenceValues);
-
-impl<'de> Deserialize<'de> for Sets {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SetsVisitor;
-        impl<'de> serde::de::Visitor<'de> for SetsVisitor {
-            type Value = Sets;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("sets of measurements by name")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(
-                self,
-                mut members: A,
-            ) -> Result<Sets, A::Error> {
-                let mut sets = ReferenceValues::new();
-                while let Some((name, set)) = members.next_entry()? {
-                    if sets.insert(name, set).is_some() {
-                        return Err(serde::de::Error::custom("a set stands twice"));
-                    }
-                }
-                Ok(Sets(sets))
-            }
-        }
-        deserializer.deserialize_map(SetsVisitor)
-    }
 }
 
 /// A bundle is not accepted.
