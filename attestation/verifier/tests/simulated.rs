@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Verdicts on evidence of a root of the test's own: what no genuine vector shows.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
-
-mod mint;
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::collections::BTreeSet;
 
 use casemate_evidence::snp::CertificateKind;
 use casemate_evidence::snp::Evidence;
 use casemate_evidence::snp::Product;
+use casemate_tee_sim::authority;
+use casemate_tee_sim::authority::Authority;
+use casemate_tee_sim::authority::Names;
 use casemate_verifier::Expected;
 use casemate_verifier::Measurement;
 use casemate_verifier::Requirements;
@@ -18,8 +19,6 @@ use casemate_verifier::RootError;
 use casemate_verifier::TcbRequirements;
 use casemate_verifier::Verdict;
 use casemate_verifier::verify;
-use mint::Authority;
-use mint::Names;
 
 const NOW: u64 = 1_780_272_000;
 const DATA: [u8; 64] = [0xDA; 64];
@@ -27,7 +26,7 @@ const MEASUREMENT: [u8; 48] = [0x3E; 48];
 const HOST_DATA: [u8; 32] = [0x40; 32];
 
 fn report() -> Vec<u8> {
-    mint::report(&DATA, &MEASUREMENT, &HOST_DATA)
+    authority::report(&DATA, &MEASUREMENT, &HOST_DATA)
 }
 
 fn signed(authority: &Authority, mut report: Vec<u8>) -> Evidence {
@@ -72,7 +71,7 @@ fn minted_evidence_is_refused_by_every_other_root() {
     // D14: the production configuration has AMD's roots only.
     let authority = Authority::new();
     let evidence = signed(&authority, report());
-    let other = Authority::with(&Names::default(), 2);
+    let other = Authority::with(&Names::default(), 1);
     let verdict = judge(&evidence, &other);
     assert_eq!(claims(&verdict), ["chain.root"]);
     assert_eq!(verdict.root(), None);
@@ -116,7 +115,7 @@ fn a_root_that_did_not_sign_itself_is_no_root() {
 fn another_key_with_the_same_names_is_refused() {
     // D2: names agree all the way up, signatures do not.
     let authority = Authority::new();
-    let impostor = Authority::with(&Names::default(), 2);
+    let impostor = Authority::with(&Names::default(), 1);
     let mut evidence = signed(&impostor, report());
     assert_eq!(claims(&judge(&evidence, &authority)), ["chain.root"]);
     // The genuine ASK beside the impostor's leaf.
