@@ -336,6 +336,45 @@ async fn rules_apply_to_the_next_attestation_and_fail_closed() {
 }
 
 #[tokio::test]
+async fn who_passes_by_a_grace_alone_is_recorded() {
+    // D18
+    let authority = authority();
+    let place = Place::ready(&authority).await;
+    let rules = place.dir.join("rules.toml");
+    let template = std::fs::read_to_string(&rules).unwrap();
+    let floors = |graced: &str| {
+        let floors = format!(
+            "[snp.tcb.genoa]\nfloor = {{ snp = \">= 26\" }}\n\
+             grace = {{ until = 2100-01-01T00:00:00Z, floor = {{ snp = \">= {graced}\" }} }}\n"
+        );
+        std::fs::write(&rules, format!("{template}{floors}")).unwrap();
+    };
+    let guest = Guest::new(&authority);
+    floors("25");
+    fetch(&place, &guest).await.unwrap();
+    let attest = |place: &Place| {
+        place.audit().into_iter().rev().find(|entry| entry["event"] == "attest").unwrap()
+    };
+    assert_eq!(attest(&place)["grace_until"], "2100-01-01T00:00:00Z");
+    // One that is refused has none, nor has one that passes anyway.
+    floors("27");
+    assert_eq!(fetch(&place, &guest).await.unwrap_err().code(), Code::AttestRefused);
+    assert!(attest(&place).get("grace_until").is_none());
+    std::fs::write(
+        &rules,
+        format!(
+            "{template}[snp.tcb.genoa]\nfloor = {{ snp = \">= 25\" }}\n\
+        grace = {{ until = 2100-01-01T00:00:00Z, floor = {{ snp = \">= 24\" }} }}\n"
+        ),
+    )
+    .unwrap();
+    fetch(&place, &guest).await.unwrap();
+    assert_eq!(attest(&place)["outcome"], "accepted");
+    assert!(attest(&place).get("grace_until").is_none());
+    place.stop().await;
+}
+
+#[tokio::test]
 async fn measurements_that_rules_list_count_for_attestation_and_release_alike() {
     let authority = authority();
     let place = Place::ready(&authority).await;
