@@ -8,11 +8,14 @@ use std::collections::BTreeSet;
 use casemate_evidence::snp::CertificateKind;
 use casemate_evidence::snp::Evidence;
 use casemate_evidence::snp::Product;
+use casemate_evidence::snp::TableEntry;
 use casemate_tee_sim::authority;
 use casemate_tee_sim::authority::Authority;
 use casemate_tee_sim::authority::Names;
 use casemate_verifier::Expected;
 use casemate_verifier::Measurement;
+use casemate_verifier::Policy;
+use casemate_verifier::ReferenceValues;
 use casemate_verifier::Requirements;
 use casemate_verifier::Root;
 use casemate_verifier::RootError;
@@ -226,4 +229,31 @@ fn an_unsigned_report_is_refused() {
     let authority = Authority::new();
     let evidence = authority.evidence(&report());
     assert_eq!(claims(&judge(&evidence, &authority)), ["report.signature"]);
+}
+
+#[test]
+fn a_certificate_beside_the_signers_does_not_choose_the_floor() {
+    // D3: a report of version 2 names no CPU, so that the floor is that of the certificate.
+    let authority = Authority::new();
+    let mut bytes = report();
+    bytes[0] = 2;
+    bytes[0x188..0x18B].fill(0);
+    let mut evidence = signed(&authority, bytes);
+    let policy = Policy::parse(&format!(
+        "[snp]\nwhere = \"any-genuine-chip\"\nhost-data = \"initdata\"\nmeasurement = \"{}\"\n\
+         [snp.tcb.genoa]\nfloor = {{ snp = \">= 26\" }}\n[snp.tcb.milan]\nfloor = {{ snp = \">= 1\" }}\n",
+        hex::encode(MEASUREMENT)
+    ))
+    .unwrap();
+    let roots = [Root::simulated("test", &authority.ark_pem()).unwrap()];
+    let expected = Expected { report_data: Some(DATA), host_data: Some(HOST_DATA) };
+    let refused = |evidence: &Evidence| {
+        let demands = policy.snp(evidence, &ReferenceValues::new(), NOW).unwrap();
+        claims(&verify(evidence, &roots, &expected, &demands, NOW))
+    };
+    assert_eq!(refused(&evidence), ["tcb.reported", "tcb.committed"]);
+    let names = Names { product: "Milan", provider: Some("CN=x"), ..Names::default() };
+    let other = TableEntry { kind: CertificateKind::Vlek, data: Authority::with(&names, 1).vcek };
+    evidence.certificates.insert(0, other);
+    assert_eq!(refused(&evidence), ["tcb.reported", "tcb.committed"]);
 }
