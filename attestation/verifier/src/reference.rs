@@ -260,6 +260,32 @@ pub enum BundleError {
     },
 }
 
+impl BundleError {
+    /// What the reader can do next, one sentence without a full stop.
+    #[must_use]
+    pub const fn next_step(&self) -> &'static str {
+        match self {
+            Self::Threshold => "name each key once, and a threshold from 1 to their number",
+            Self::TooLarge => "split the bundle by what its values are for",
+            Self::Signatures { .. } => {
+                "get the signatures that belong to exactly these bytes, of as many of the policy's \
+                 signers as its threshold says"
+            }
+            Self::Json { .. } | Self::Format | Self::Expiry => {
+                "have its signers correct the bundle and sign it anew; \
+                 docs/how-to/verify-evidence.md has its form"
+            }
+            Self::Rollback { .. } => {
+                "get the newest bundle; one below the policy's min-version may list guests with \
+                 known holes"
+            }
+            Self::Expired { .. } => {
+                "get a newer bundle from its signers; if there is none, ask them, and check the clock"
+            }
+        }
+    }
+}
+
 const FORMAT: u32 = 1;
 
 /// Name of the set with the launch digests of SNP guests; it is the ecosystem's.
