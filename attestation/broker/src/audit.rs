@@ -55,6 +55,9 @@ pub(crate) struct Entry {
     pub(crate) audit_head: Option<AuditHead>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) verdict: Vec<Line>,
+    /// When a grace of the rules is over without which the guest would be refused, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grace_until: Option<String>,
     /// The report that was judged, hexadecimal, so that anybody can judge it again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) report: Option<String>,
@@ -97,6 +100,7 @@ impl Entry {
             resource: None,
             audit_head: None,
             verdict: Vec::new(),
+            grace_until: None,
             report: None,
             quote: None,
             vcek: None,
@@ -131,7 +135,7 @@ impl Audit {
     }
 }
 
-fn timestamp(now: u64) -> String {
+pub(crate) fn timestamp(now: u64) -> String {
     i64::try_from(now)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())

@@ -20,6 +20,15 @@ use crate::error::BrokerError;
 use crate::setup;
 use crate::setup::RULES_FILE;
 
+/// The owner's demands on SNP guests.
+#[derive(Debug)]
+pub(crate) struct SnpDemands {
+    /// Those that hold now.
+    pub(crate) now: Requirements,
+    /// When a grace that counts now is over, seconds since 1970, and those that hold from then on.
+    pub(crate) after: Option<(u64, Requirements)>,
+}
+
 /// Reads the demands of `dir` on what `evidence` is of, at `now`; `None` when SNP guests are not
 /// accepted. The broker's own `measurements` are the set that the policy may refer to.
 ///
@@ -32,9 +41,17 @@ pub(crate) fn snp(
     measurements: BTreeSet<Measurement>,
     evidence: &Evidence,
     now: u64,
-) -> Result<Option<Requirements>, BrokerError> {
+) -> Result<Option<SnpDemands>, BrokerError> {
     let references = ReferenceValues::from([(SNP_LAUNCH.to_owned(), measurements)]);
-    usable(dir, policy(dir)?.snp(evidence, &references, now))
+    let policy = policy(dir)?;
+    let at = |time| usable(dir, policy.snp(evidence, &references, time));
+    let Some(demands) = at(now)? else { return Ok(None) };
+    let until = policy.snp.as_ref().and_then(|table| table.grace_until(evidence, now));
+    let after = match until {
+        Some(until) => at(until)?.map(|after| (until, after)),
+        None => None,
+    };
+    Ok(Some(SnpDemands { now: demands, after }))
 }
 
 /// As [`snp`], on TDs, with the broker's own sets of references.
@@ -121,7 +138,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(RULES_FILE), text).unwrap();
         let references = BTreeSet::from([Measurement([1; 48])]);
-        Ok(snp(dir.path(), references, &evidence(), 0)?.unwrap())
+        Ok(snp(dir.path(), references, &evidence(), 0)?.unwrap().now)
     }
 
     fn evidence() -> Evidence {

@@ -134,6 +134,19 @@ pub enum BundleError {
     },
 }
 
+impl BundleError {
+    /// What the reader can do next, one sentence without a full stop.
+    #[must_use]
+    pub fn next_step(&self) -> &'static str {
+        match self {
+            Self::TooLarge => "export from a folder that keeps fewer chips' certificates",
+            Self::Json { .. } => {
+                "give the file that `casemate collateral export` wrote, whole and unchanged"
+            }
+        }
+    }
+}
+
 impl TryFrom<u32> for Version {
     type Error = &'static str;
 
@@ -177,6 +190,8 @@ fn once_each<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Answ
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -205,5 +220,45 @@ mod tests {
         }
         let large = vec![b' '; MAX_BUNDLE_BYTES + 1];
         assert!(matches!(Bundle::from_json(&large), Err(BundleError::TooLarge)));
+    }
+
+    #[test]
+    fn a_changed_or_missing_byte_is_an_error_or_another_bundle() {
+        let answer = Answer { body: vec![1, 2], issuer_chain: Some("x".to_owned()) };
+        let good = Bundle::new([(Item::IntelRootCrl, answer)]);
+        let text = good.to_json();
+        for at in 0..text.len() {
+            assert!(Bundle::from_json(&text.as_bytes()[..at]).is_err(), "{at}");
+            let mut bad = text.clone().into_bytes();
+            bad[at] ^= 1;
+            assert!(Bundle::from_json(&bad).ok().as_ref() != Some(&good), "{at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            items in proptest::collection::btree_map(
+                any::<[u8; 6]>(),
+                (proptest::collection::vec(any::<u8>(), 0..40), proptest::option::of(".{0,20}")),
+                0..6,
+            ),
+        ) {
+            let items = items.into_iter().map(|(fmspc, (body, issuer_chain))| {
+                let item = Item::TcbInfo { fmspc, update: crate::Update::Standard };
+                (item, Answer { body, issuer_chain })
+            });
+            let items: Vec<_> = items.collect();
+            let bundle = Bundle::new(items.clone());
+            let read = Bundle::from_json(bundle.to_json().as_bytes()).unwrap();
+            prop_assert_eq!(&read, &bundle);
+            let read: Vec<_> = read.items().map(|(item, answer)| (item, answer.clone())).collect();
+            prop_assert_eq!(read, items);
+        }
+
+        #[test]
+        fn any_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(Bundle::from_json(&bytes).is_err());
+        }
     }
 }

@@ -10,6 +10,7 @@ use casemate_evidence::snp::CrlError as AmdCrlError;
 use casemate_evidence::snp::TableEntry;
 use casemate_evidence::tdx::CertificateError as IntelCertificateError;
 use casemate_evidence::tdx::CrlError as IntelCrlError;
+use casemate_verifier::Moment;
 
 use crate::anchors::Anchors;
 use crate::answer::Answer;
@@ -131,7 +132,7 @@ pub enum CheckError {
         found: String,
     },
     /// It is past its date, or from the future.
-    #[error("{what} is valid from {from} to {to}, and now is {now}")]
+    #[error("{what} is valid from {} to {}, and now is {}", Moment(*from), Moment(*to), Moment(*now))]
     NotCurrent {
         /// What of it.
         what: &'static str,

@@ -56,8 +56,11 @@ pub enum EndpointError {
     /// Not a URL, or more than scheme, host, port and path.
     #[error("the endpoint is not https://host[:port][/path]")]
     Url,
-    /// Neither https, nor http on loopback.
-    #[error("the endpoint is neither https nor on a loopback address")]
+    /// Neither https, nor http on a loopback address. A name is none: who resolves it is not known.
+    #[error(
+        "the endpoint is not https; http is for a cache on this machine alone, by its loopback \
+         address: http://127.0.0.1:8081 or http://[::1]:8081, and no name such as localhost"
+    )]
     Scheme,
 }
 

@@ -2,6 +2,7 @@
 //! Why something could not be had.
 
 use casemate_evidence::snp::Product;
+use casemate_verifier::Moment;
 
 use crate::cache::CacheError;
 use crate::check::CheckError;
@@ -22,7 +23,7 @@ pub enum FetchError {
         source: TransportError,
     },
     /// The service wants to be left alone.
-    #[error("{endpoint} wants no requests until {until}, seconds since 1970")]
+    #[error("{endpoint} wants no requests until {}", Moment(*until))]
     Busy {
         /// Base of the service's URLs.
         endpoint: String,

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use casemate_verifier::Moment;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -62,7 +63,7 @@ impl Number {
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(Number(bytes)) = &self.number else {
-            return write!(f, "made at {}", self.made);
+            return write!(f, "made at {}", Moment(self.made));
         };
         let small = bytes
             .iter()
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn marks_are_shown_for_people() {
         assert_eq!(Mark::of_number(18, 0).to_string(), "number 18");
-        assert_eq!(Mark::new(None, 5).to_string(), "made at 5");
+        assert_eq!(Mark::new(None, 5).to_string(), "made at 1970-01-01T00:00:05Z");
         assert_eq!(Mark::new(Some(&[1; 9]), 0).to_string(), "number 0x010101010101010101");
     }
 

@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use casemate_evidence::json;
 use ring::digest;
 use ring::rand::SystemRandom;
 use ring::signature::ECDSA_P256_SHA256_FIXED;
@@ -14,8 +15,6 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
-
-use crate::json;
 
 /// A private key that signs tokens: ECDSA on P-256.
 pub struct SigningKey {
@@ -105,7 +104,8 @@ impl JwkSet {
         if text.len() > MAX_SET_BYTES {
             return Err(JwkSetError::TooLarge);
         }
-        let set = json::parse(text.as_bytes()).map_err(|source| JwkSetError::Json { source })?;
+        let set: Value =
+            json::from_slice(text.as_bytes()).map_err(|source| JwkSetError::Json { source })?;
         let listed = set.get("keys").and_then(Value::as_array).ok_or(JwkSetError::NoKeys)?;
         if listed.len() > MAX_KEYS {
             return Err(JwkSetError::TooLarge);

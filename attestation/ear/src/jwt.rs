@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use casemate_evidence::json;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -12,7 +13,6 @@ use crate::JwkSet;
 use crate::KeyError;
 use crate::PROFILE;
 use crate::SigningKey;
-use crate::json;
 use crate::jwk::Jwk;
 
 /// The header of a token. No other member is written or accepted.
@@ -94,18 +94,15 @@ impl Reader {
         if !key.signed(signed.as_bytes(), &signature) {
             return Err(TokenError::Signature);
         }
-        let ear = json::parse(&claims)
-            .and_then(serde_json::from_value::<Ear>)
-            .map_err(|source| TokenError::Claims { source })?;
+        let ear: Ear = json::from_slice(&claims).map_err(|source| TokenError::Claims { source })?;
         self.check(&ear, now)?;
         Ok(ear)
     }
 
     /// D21: the header is compared, not obeyed.
     fn key(&self, header: &[u8]) -> Result<&Jwk, TokenError> {
-        let header: Header = json::parse(header)
-            .and_then(serde_json::from_value)
-            .map_err(|source| TokenError::Header { source })?;
+        let header: Header =
+            json::from_slice(header).map_err(|source| TokenError::Header { source })?;
         if header.typ != TYPE {
             return Err(TokenError::Type);
         }

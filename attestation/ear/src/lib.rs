@@ -39,7 +39,6 @@
 //! - A token's status is never better than its trustworthiness vector.
 
 mod claims;
-mod json;
 mod jwk;
 mod jwt;
 mod vector;

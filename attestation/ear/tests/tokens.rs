@@ -285,6 +285,8 @@ fn members_stand_once() {
         (r#""ear.status":"affirming""#, r#""ear.status":"warning","ear.status":"affirming""#),
         (r#""measurement":"02""#, r#""measurement":"02","measurement":"03""#),
         (r#""init_data":"00""#, r#""init_data":"00","init_data":"00""#),
+        // Text that the parser would read as JSON once more.
+        (r#"{"measurement":"02"}"#, r#"{"$serde_json::private::RawValue":"{\"a\":1,\"a\":2}"}"#),
     ] {
         let bad = text.replace(name, twice);
         assert_ne!(bad, text);
@@ -334,6 +336,23 @@ fn every_changed_or_missing_character_is_refused() {
     assert!(matches!(desk.read(&long), Err(TokenError::TooLong)));
 }
 
+#[test]
+fn a_changed_or_missing_byte_of_a_key_set_is_an_error_or_another_set() {
+    let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
+    let (text, good) = (key.jwks(), key.key_set());
+    for at in 0..text.len() {
+        assert!(JwkSet::parse(&text[..at]).is_err(), "{at}");
+        let mut bad = text.clone().into_bytes();
+        bad[at] ^= 1;
+        let Ok(bad) = String::from_utf8(bad) else { continue };
+        // Only the names of the members that a key need not have are not needed.
+        let optional = ["\"alg\"", "\"use\""]
+            .iter()
+            .any(|name| text.find(name).is_some_and(|start| (start + 1..start + 4).contains(&at)));
+        assert!(optional || JwkSet::parse(&bad).ok().as_ref() != Some(&good), "{at}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -351,9 +370,26 @@ proptest! {
     }
 
     #[test]
+    fn key_sets_are_read_as_they_are_written(
+        ids in proptest::collection::btree_set(".{0,8}", 1..5),
+        point: ([u8; 32], [u8; 32]),
+    ) {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let (x, y) = (encode(&point.0), encode(&point.1));
+        let key = |id| json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": id});
+        let text = json!({ "keys": ids.iter().map(key).collect::<Vec<_>>() }).to_string();
+        let set = JwkSet::parse(&text).unwrap();
+        prop_assert_eq!(JwkSet::parse(&set.to_json()).unwrap(), set.clone());
+        let written: Value = serde_json::from_str(&set.to_json()).unwrap();
+        let found = written["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str());
+        prop_assert!(found.eq(ids.iter().map(|id| Some(id.as_str()))));
+    }
+
+    #[test]
     fn no_text_makes_it_panic(text in ".{0,200}", tail in "[A-Za-z0-9_-]{0,80}") {
         let desk = Desk::new();
         prop_assert!(desk.read(&text).is_err());
+        prop_assert!(JwkSet::parse(&text).is_err());
         let token = format!("{}.{}.{tail}", URL_SAFE_NO_PAD.encode(desk.header()), tail);
         prop_assert!(desk.read(&token).is_err());
     }

@@ -5,7 +5,6 @@
 //! Source: Intel PCS API, version 4. What is signed is the text of an inner JSON object, byte for
 //! byte, so the text is kept beside what was read from it.
 
-mod duplicates;
 mod json;
 mod levels;
 mod parts;

@@ -26,13 +26,14 @@
 //! - A [`tdx::Quote`], an [`event_log::EventLog`] and each signed document of
 //!   [`collateral::Collateral`] keep their bytes exactly as they came; lengths inside them agree,
 //!   and nothing but padding follows them.
-//! - JSON that has a member twice is refused, at any depth.
+//! - JSON that has a member twice is refused, at any depth ([`json`]).
 //! - JSON evidence whose typed form does not give back its raw bytes is refused.
 
 pub mod az_vtpm;
 pub mod collateral;
 pub mod event_log;
 mod hex_text;
+pub mod json;
 pub mod snp;
 pub mod tdx;
 mod x509;

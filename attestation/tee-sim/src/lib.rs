@@ -58,6 +58,7 @@
 //! - A VM that already runs is not measured.
 //! - No `unsafe`.
 
+pub mod authority;
 pub mod certificates;
 pub mod identity;
 pub mod keys;

@@ -71,11 +71,13 @@ pub struct CrlPlan {
     pub revoked: Vec<Vec<u8>>,
     /// Number of the list.
     pub number: u8,
-    /// Name of the issuer's key, for the authority key identifier.
-    pub key_id: [u8; 20],
+    /// Name of the issuer's key, for the authority key identifier, if there is one.
+    pub key_id: Option<[u8; 20]>,
     /// Whether the list says that it is of end entities alone (RFC 5280, section 5.2.5), in an
     /// extension that is not critical.
     pub scoped: bool,
+    /// Further extensions.
+    pub more: Extensions,
 }
 
 /// From when until when, seconds since 1970.
@@ -147,17 +149,19 @@ impl CrlPlan {
             })
         });
         let revoked = revoked.collect::<Result<Vec<_>, der::Error>>()?;
-        let authority = AuthorityKeyIdentifier {
-            key_identifier: Some(OctetString::new(self.key_id)?),
-            ..AuthorityKeyIdentifier::default()
-        };
-        let mut extensions = vec![
-            extension(CRL_NUMBER, false, Uint::new(&[self.number])?.to_der()?)?,
-            extension(AUTHORITY_KEY_ID, false, authority.to_der()?)?,
-        ];
+        let mut extensions =
+            vec![extension(CRL_NUMBER, false, Uint::new(&[self.number])?.to_der()?)?];
+        if let Some(key_id) = self.key_id {
+            let authority = AuthorityKeyIdentifier {
+                key_identifier: Some(OctetString::new(key_id)?),
+                ..AuthorityKeyIdentifier::default()
+            };
+            extensions.push(extension(AUTHORITY_KEY_ID, false, authority.to_der()?)?);
+        }
         if self.scoped {
             extensions.push(extension(DISTRIBUTION_POINT, false, USER_CERTIFICATES_ONLY.to_vec())?);
         }
+        extensions.extend(self.more.iter().cloned());
         let tbs_cert_list = TbsCertList {
             version: Version::V2,
             signature: algorithm.clone(),

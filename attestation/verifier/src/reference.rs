@@ -19,10 +19,10 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use casemate_evidence::json;
 use ring::signature::ECDSA_P384_SHA384_ASN1;
 use ring::signature::UnparsedPublicKey;
 use serde::Deserialize;
-use serde::Deserializer;
 
 use crate::Measurement;
 use crate::Moment;
@@ -97,8 +97,7 @@ impl Bundle {
         if signed < signers.threshold {
             return Err(BundleError::Signatures { signed, threshold: signers.threshold });
         }
-        let file: File =
-            serde_json::from_slice(bytes).map_err(|source| BundleError::Json { source })?;
+        let file: File = json::from_slice(bytes).map_err(|source| BundleError::Json { source })?;
         if file.format != FORMAT || file.images.iter().any(|image| image.format != FORMAT) {
             return Err(BundleError::Format);
         }
@@ -109,7 +108,7 @@ impl Bundle {
         if now >= expires {
             return Err(BundleError::Expired { expires: file.expires });
         }
-        let mut values = file.values.0;
+        let mut values = file.values;
         for (name, value) in file.images.into_iter().flat_map(Image::values) {
             values.entry(name).or_default().insert(value);
         }
@@ -152,7 +151,7 @@ struct File {
     #[serde(default)]
     images: Vec<Image>,
     #[serde(default)]
-    values: Sets,
+    values: ReferenceValues,
 }
 
 /// `reference-values.json` of a guest image.
@@ -214,37 +213,6 @@ struct TdxImage {
     _not_shown: BTreeMap<String, String>,
 }
 
-/// Sets by name, of which none stands twice.
-#[derive(Default)]
-struct Sets(ReferenceValues);
-
-impl<'de> Deserialize<'de> for Sets {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SetsVisitor;
-        impl<'de> serde::de::Visitor<'de> for SetsVisitor {
-            type Value = Sets;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("sets of measurements by name")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(
-                self,
-                mut members: A,
-            ) -> Result<Sets, A::Error> {
-                let mut sets = ReferenceValues::new();
-                while let Some((name, set)) = members.next_entry()? {
-                    if sets.insert(name, set).is_some() {
-                        return Err(serde::de::Error::custom("a set stands twice"));
-                    }
-                }
-                Ok(Sets(sets))
-            }
-        }
-        deserializer.deserialize_map(SetsVisitor)
-    }
-}
-
 /// A bundle is not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -290,6 +258,32 @@ pub enum BundleError {
         /// When.
         expires: String,
     },
+}
+
+impl BundleError {
+    /// What the reader can do next, one sentence without a full stop.
+    #[must_use]
+    pub const fn next_step(&self) -> &'static str {
+        match self {
+            Self::Threshold => "name each key once, and a threshold from 1 to their number",
+            Self::TooLarge => "split the bundle by what its values are for",
+            Self::Signatures { .. } => {
+                "get the signatures that belong to exactly these bytes, of as many of the policy's \
+                 signers as its threshold says"
+            }
+            Self::Json { .. } | Self::Format | Self::Expiry => {
+                "have its signers correct the bundle and sign it anew; \
+                 docs/how-to/verify-evidence.md has its form"
+            }
+            Self::Rollback { .. } => {
+                "get the newest bundle; one below the policy's min-version may list guests with \
+                 known holes"
+            }
+            Self::Expired { .. } => {
+                "get a newer bundle from its signers; if there is none, ask them, and check the clock"
+            }
+        }
+    }
 }
 
 const FORMAT: u32 = 1;

@@ -22,6 +22,8 @@ mod revocation;
 mod rules;
 mod signer;
 
+pub(crate) use chain::kind_of;
+
 pub use chain::Chain;
 pub use chain::NoChain;
 pub use requirements::Expected;

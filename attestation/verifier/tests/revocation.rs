@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Revocation lists. D2: an ASK revoked by a list; a list that is missing, expired or foreign.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
-
-mod mint;
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::collections::BTreeSet;
 
@@ -11,6 +9,10 @@ use casemate_evidence::snp::CertificateKind;
 use casemate_evidence::snp::Crl;
 use casemate_evidence::snp::CrlError;
 use casemate_evidence::snp::TableEntry;
+use casemate_tee_sim::authority;
+use casemate_tee_sim::authority::ASK_SERIAL;
+use casemate_tee_sim::authority::Authority;
+use casemate_tee_sim::authority::Names;
 use casemate_verifier::Code;
 use casemate_verifier::Expected;
 use casemate_verifier::Measurement;
@@ -19,15 +21,12 @@ use casemate_verifier::Requirements;
 use casemate_verifier::Root;
 use casemate_verifier::Verdict;
 use casemate_verifier::verify;
-use mint::ASK_SERIAL;
-use mint::Authority;
-use mint::Names;
 
 const NOW: u64 = 1_780_272_000;
 const CURRENT: (&str, &str) = ("260101000000Z", "270101000000Z");
 
 fn judge(authority: &Authority, lists: &[Vec<u8>], required: bool) -> Verdict {
-    let mut report = mint::report(&[1; 64], &[2; 48], &[3; 32]);
+    let mut report = authority::report(&[1; 64], &[2; 48], &[3; 32]);
     authority.sign(&mut report);
     let mut evidence = authority.evidence(&report);
     let entry = |data: &Vec<u8>| TableEntry { kind: CertificateKind::Crl, data: data.clone() };
@@ -90,7 +89,7 @@ fn a_list_out_of_date_is_refused() {
 #[test]
 fn a_list_of_another_root_is_refused() {
     // Same names, other keys; also beside a good one.
-    let (authority, other) = (Authority::new(), Authority::with(&Names::default(), 2));
+    let (authority, other) = (Authority::new(), Authority::with(&Names::default(), 1));
     let foreign = other.crl(CURRENT, &[]);
     let good = authority.crl(CURRENT, &[]);
     for lists in [vec![foreign.clone()], vec![good, foreign]] {
@@ -125,9 +124,9 @@ fn truncated_and_trailing_bytes_are_refused() {
     let mut long = list.clone();
     long.push(0);
     assert!(matches!(Crl::parse(&long), Err(CrlError::Malformed { .. })));
-    let pem = mint::pem("X509 CRL", &list);
+    let pem = authority::pem("X509 CRL", &list);
     assert_eq!(Crl::parse(pem.as_bytes()).unwrap(), crl);
-    let wrong = mint::pem("CERTIFICATE", &list);
+    let wrong = authority::pem("CERTIFICATE", &list);
     assert!(matches!(Crl::parse(wrong.as_bytes()), Err(CrlError::Pem)));
 }
 

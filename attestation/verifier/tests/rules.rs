@@ -3,13 +3,15 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
 
-mod mint;
-
 use std::collections::BTreeSet;
 
 use casemate_evidence::snp::Evidence;
 use casemate_evidence::snp::Product;
 use casemate_evidence::snp::TcbVersion;
+use casemate_tee_sim::authority;
+use casemate_tee_sim::authority::Authority;
+use casemate_tee_sim::authority::CHIP;
+use casemate_tee_sim::authority::Names;
 use casemate_verifier::Code;
 use casemate_verifier::Expected;
 use casemate_verifier::Measurement;
@@ -18,9 +20,6 @@ use casemate_verifier::Requirements;
 use casemate_verifier::Root;
 use casemate_verifier::Verdict;
 use casemate_verifier::verify;
-use mint::Authority;
-use mint::CHIP;
-use mint::Names;
 
 const NOW: u64 = 1_780_272_000;
 const DATA: [u8; 64] = [0xDA; 64];
@@ -267,7 +266,7 @@ const CASES: &[Case] = &[
 ];
 
 fn signed(authority: &Authority, change: impl FnOnce(&mut [u8])) -> Evidence {
-    let mut bytes = mint::report(&DATA, &MEASUREMENT, &HOST_DATA);
+    let mut bytes = authority::report(&DATA, &MEASUREMENT, &HOST_DATA);
     change(&mut bytes);
     authority.sign(&mut bytes);
     authority.evidence(&bytes)

@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Verdicts on evidence of a root of the test's own: what no genuine vector shows.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
-
-mod mint;
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::collections::BTreeSet;
 
 use casemate_evidence::snp::CertificateKind;
 use casemate_evidence::snp::Evidence;
 use casemate_evidence::snp::Product;
+use casemate_evidence::snp::TableEntry;
+use casemate_tee_sim::authority;
+use casemate_tee_sim::authority::Authority;
+use casemate_tee_sim::authority::Names;
 use casemate_verifier::Expected;
 use casemate_verifier::Measurement;
+use casemate_verifier::Policy;
+use casemate_verifier::ReferenceValues;
 use casemate_verifier::Requirements;
 use casemate_verifier::Root;
 use casemate_verifier::RootError;
 use casemate_verifier::TcbRequirements;
 use casemate_verifier::Verdict;
 use casemate_verifier::verify;
-use mint::Authority;
-use mint::Names;
 
 const NOW: u64 = 1_780_272_000;
 const DATA: [u8; 64] = [0xDA; 64];
@@ -27,7 +29,7 @@ const MEASUREMENT: [u8; 48] = [0x3E; 48];
 const HOST_DATA: [u8; 32] = [0x40; 32];
 
 fn report() -> Vec<u8> {
-    mint::report(&DATA, &MEASUREMENT, &HOST_DATA)
+    authority::report(&DATA, &MEASUREMENT, &HOST_DATA)
 }
 
 fn signed(authority: &Authority, mut report: Vec<u8>) -> Evidence {
@@ -72,7 +74,7 @@ fn minted_evidence_is_refused_by_every_other_root() {
     // D14: the production configuration has AMD's roots only.
     let authority = Authority::new();
     let evidence = signed(&authority, report());
-    let other = Authority::with(&Names::default(), 2);
+    let other = Authority::with(&Names::default(), 1);
     let verdict = judge(&evidence, &other);
     assert_eq!(claims(&verdict), ["chain.root"]);
     assert_eq!(verdict.root(), None);
@@ -116,7 +118,7 @@ fn a_root_that_did_not_sign_itself_is_no_root() {
 fn another_key_with_the_same_names_is_refused() {
     // D2: names agree all the way up, signatures do not.
     let authority = Authority::new();
-    let impostor = Authority::with(&Names::default(), 2);
+    let impostor = Authority::with(&Names::default(), 1);
     let mut evidence = signed(&impostor, report());
     assert_eq!(claims(&judge(&evidence, &authority)), ["chain.root"]);
     // The genuine ASK beside the impostor's leaf.
@@ -227,4 +229,31 @@ fn an_unsigned_report_is_refused() {
     let authority = Authority::new();
     let evidence = authority.evidence(&report());
     assert_eq!(claims(&judge(&evidence, &authority)), ["report.signature"]);
+}
+
+#[test]
+fn a_certificate_beside_the_signers_does_not_choose_the_floor() {
+    // D3: a report of version 2 names no CPU, so that the floor is that of the certificate.
+    let authority = Authority::new();
+    let mut bytes = report();
+    bytes[0] = 2;
+    bytes[0x188..0x18B].fill(0);
+    let mut evidence = signed(&authority, bytes);
+    let policy = Policy::parse(&format!(
+        "[snp]\nwhere = \"any-genuine-chip\"\nhost-data = \"initdata\"\nmeasurement = \"{}\"\n\
+         [snp.tcb.genoa]\nfloor = {{ snp = \">= 26\" }}\n[snp.tcb.milan]\nfloor = {{ snp = \">= 1\" }}\n",
+        hex::encode(MEASUREMENT)
+    ))
+    .unwrap();
+    let roots = [Root::simulated("test", &authority.ark_pem()).unwrap()];
+    let expected = Expected { report_data: Some(DATA), host_data: Some(HOST_DATA) };
+    let refused = |evidence: &Evidence| {
+        let demands = policy.snp(evidence, &ReferenceValues::new(), NOW).unwrap();
+        claims(&verify(evidence, &roots, &expected, &demands, NOW))
+    };
+    assert_eq!(refused(&evidence), ["tcb.reported", "tcb.committed"]);
+    let names = Names { product: "Milan", provider: Some("CN=x"), ..Names::default() };
+    let other = TableEntry { kind: CertificateKind::Vlek, data: Authority::with(&names, 1).vcek };
+    evidence.certificates.insert(0, other);
+    assert_eq!(refused(&evidence), ["tcb.reported", "tcb.committed"]);
 }

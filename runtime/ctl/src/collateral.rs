@@ -93,7 +93,7 @@ fn export(args: &ExportArgs) -> Result<(), Failure> {
 fn import(args: &ImportArgs) -> Result<(), Failure> {
     let cap = u64::try_from(MAX_BUNDLE_BYTES).unwrap_or(u64::MAX);
     let bundle = Bundle::from_json(&file::read(&args.bundle, cap)?)
-        .map_err(|error| unusable(&args.bundle, &error))?;
+        .map_err(|error| unusable(&args.bundle, &error).then(error.next_step()))?;
     let client = client(&args.kept, Endpoints::default(), "")?;
     let imported = client.import(&bundle, now(&args.kept)).map_err(|error| failed(&error))?;
     for item in &imported.kept {

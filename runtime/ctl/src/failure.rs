@@ -36,6 +36,12 @@ impl Failure {
         ExitCode::from(self.exit)
     }
 
+    /// Says another next step.
+    pub(crate) fn then(mut self, next: &str) -> Self {
+        next.clone_into(&mut self.next);
+        self
+    }
+
     /// Says in front what the failure happened to.
     pub(crate) fn about(mut self, what: impl fmt::Display) -> Self {
         self.message = format!("{what}: {}", self.message);

@@ -3,9 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by a panic")]
 
-#[path = "../../../attestation/verifier/tests/mint/mod.rs"]
-mod mint;
-
 use std::collections::HashMap;
 use std::fs;
 use std::io::Read as _;
@@ -16,8 +13,10 @@ use std::process::Command;
 use std::process::Output;
 use std::thread;
 
-use mint::Authority;
-use mint::Names;
+use casemate_tee_sim::authority;
+use casemate_tee_sim::authority::ASK_SERIAL;
+use casemate_tee_sim::authority::Authority;
+use casemate_tee_sim::authority::Names;
 
 const AT: &str = "2026-06-01T00:00:00Z";
 const AROUND: (&str, &str) = ("260520000000Z", "260815000000Z");
@@ -63,11 +62,11 @@ fn serve(answers: HashMap<&'static str, Vec<u8>>) -> String {
 /// A folder with a report and the root of its chip, and the service of that chip's vendor.
 fn chip(authority: &Authority) -> (tempfile::TempDir, HashMap<&'static str, Vec<u8>>) {
     let dir = tempfile::tempdir().unwrap();
-    let mut report = mint::report(&[0xDA; 64], &[0x3E; 48], &[0; 32]);
+    let mut report = authority::report(&[0xDA; 64], &[0x3E; 48], &[0; 32]);
     authority.sign(&mut report);
     fs::write(dir.path().join("report.bin"), report).unwrap();
     fs::write(dir.path().join("root.pem"), authority.ark_pem()).unwrap();
-    let chain = mint::pem("CERTIFICATE", &authority.ask) + &authority.ark_pem();
+    let chain = authority::pem("CERTIFICATE", &authority.ask) + &authority.ark_pem();
     let answers = HashMap::from([
         ("?blSPL=10&teeSPL=00&snpSPL=25&ucodeSPL=84", authority.vcek.clone()),
         ("/vcek/v1/Genoa/cert_chain", chain.into_bytes()),
@@ -126,7 +125,7 @@ fn no_older_list_stays_and_one_that_revokes_the_signer_is_told() {
     let authority = Authority::new();
     let (folder, mut answers) = chip(&authority);
     let dir = folder.path();
-    answers.insert("/vcek/v1/Genoa/crl", authority.crl(AROUND, &[mint::ASK_SERIAL]));
+    answers.insert("/vcek/v1/Genoa/crl", authority.crl(AROUND, &[ASK_SERIAL]));
     let fetch = |kds: &str, cache: &str| {
         let from = ["collateral", "fetch", "--report", "report.bin", "--kds", kds];
         casemate(dir, &[&from[..], &["--out", "found", "--cache", cache]].concat())

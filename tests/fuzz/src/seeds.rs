@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Writes first inputs for the targets into `corpus/`, so that they start behind the magics.
 //!
-//! Arguments are firmware images (`*.fd`) and kernels; what they lack is left out.
+//! Arguments are firmware images (`*.fd`), Intel's collateral (`*.json`, the form of `dcap-qvl`) and
+//! kernels; what they lack is left out.
 
 use std::fs;
 use std::io;
@@ -22,6 +23,9 @@ use casemate_boot_formats::igvm::VpContext;
 use casemate_boot_formats::initdata::Algorithm;
 use casemate_boot_formats::initdata::Initdata;
 use casemate_boot_formats::sev_hashes::KernelHashes;
+use casemate_collateral::Answer;
+use casemate_collateral::Bundle;
+use casemate_collateral::Item;
 use casemate_launch_digest::LaunchDigest;
 use casemate_launch_digest::id_block::IdBlock;
 use casemate_launch_digest::id_block::Identity;
@@ -30,6 +34,7 @@ use casemate_launch_digest::snp::GuestPolicy;
 use ring::rand::SystemRandom;
 use ring::signature::ECDSA_P384_SHA384_FIXED_SIGNING;
 use ring::signature::EcdsaKeyPair;
+use serde_json::Value;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let entries = [("policy.toml", "containers = []\n"), ("casemate.toml", "")];
@@ -63,6 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     audit_log()?;
     seed("kbs_messages", b"kbs:///default/key/1")?;
+    verdicts()?;
     seed("kbs_messages", br#"{"nonce":"bm9uY2U=","extra-params":{}}"#)?;
 
     for file in std::env::args_os().skip(1).map(PathBuf::from) {
@@ -71,6 +77,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let end = bytes.get(bytes.len().saturating_sub(4096)..).unwrap_or_default();
             seed("ovmf", end)?;
             seed("tdvf", end)?;
+        } else if file.extension().is_some_and(|extension| extension == "json") {
+            collateral(&bytes)?;
         } else {
             seed("bzimage", &small_kernel(&bytes))?;
             seed("pe", &small_image(&bytes))?;
@@ -97,6 +105,58 @@ fn audit_log() -> Result<(), Box<dyn std::error::Error>> {
     seed("audit_log", log.boot_frame())?;
     seed("audit_log", &record.to_json()?)?;
     Ok(seed("audit_log", log.head().to_string().as_bytes())?)
+}
+
+/// Tokens' claims, policies for verdicts and bundles of reference values.
+fn verdicts() -> io::Result<()> {
+    seed("ear_token", EAR.as_bytes())?;
+    seed("ear_token", br#"{"typ":"JWT","alg":"ES256","kid":"KID"}"#)?;
+    seed("ear_token", JWKS.as_bytes())?;
+    let measurement = "5a".repeat(48);
+    for policy in [VERDICTS_SNP, VERDICTS_TDX] {
+        seed("verdict_policy", policy.replace("MEASUREMENT", &measurement).as_bytes())?;
+    }
+    seed("reference_bundle", REFERENCES.replace("MEASUREMENT", &measurement).as_bytes())?;
+    seed("collateral_bundle", br#"{"fetched":7,"answer":{"body":"MAA=","issuer_chain":"x"}}"#)?;
+    seed("collateral_bundle", br#"{"marks":{"a":{"number":"12","made":7}},"waits":{"b":9}}"#)
+}
+
+/// A bundle of what a vendor signed, and each item as it is kept.
+fn collateral(file: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+    let file: Value = serde_json::from_slice(file)?;
+    let text = |name: &str| file.get(name).and_then(Value::as_str).unwrap_or_default();
+    let document = |member: &str, name: &str| {
+        let signature = text(&format!("{name}_signature"));
+        format!("{{\"{member}\":{},\"signature\":\"{signature}\"}}", text(name)).into_bytes()
+    };
+    let fmspc: Value = serde_json::from_str(text("tcb_info"))?;
+    let fmspc = fmspc.get("fmspc").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+    let chain = |name: &str| Some(text(name).to_owned());
+    let items = [
+        (
+            format!("tcb-info-{fmspc}-early"),
+            document("tcbInfo", "tcb_info"),
+            chain("tcb_info_issuer_chain"),
+        ),
+        (
+            "qe-identity-early".into(),
+            document("enclaveIdentity", "qe_identity"),
+            chain("qe_identity_issuer_chain"),
+        ),
+        ("pck-crl-platform".into(), hex::decode(text("pck_crl"))?, chain("pck_crl_issuer_chain")),
+        ("intel-root-crl".into(), hex::decode(text("root_ca_crl"))?, None),
+    ];
+    let mut all = Vec::new();
+    for (name, body, issuer_chain) in items {
+        let item: Item = name.parse()?;
+        let answer = Answer { body, issuer_chain };
+        let kept = serde_json::json!({ "fetched": 7, "answer": &answer });
+        seed("collateral_bundle", kept.to_string().as_bytes())?;
+        let alone = Bundle::new([(item.clone(), answer.clone())]);
+        seed("collateral_bundle", alone.to_json().as_bytes())?;
+        all.push((item, answer));
+    }
+    Ok(seed("collateral_bundle", Bundle::new(all).to_json().as_bytes())?)
 }
 
 /// The start of a CCEL: the event that states SHA-384, one event of one digest, and unused bytes.
@@ -242,5 +302,65 @@ AAAA
 
 const CREATE: &str = r#"{"CreateContainer":{"id":"c1","name":"init","image_digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","argv":["/x"],"env":["H=x"],"cwd":"/","mounts":[{"destination":"/c","kind":"EMPTY_DIR"}]}}"#;
 const SIGNAL: &str = r#"{"Signal":{"process":{"container_id":"c1"},"signal":9}}"#;
-const PUT_VOLUME: &str =
-    r#"{"PutVolume":{"volume":"conf","files":[{"name":"a","content":"hi"}]}}"#;
+const PUT_VOLUME: &str = r#"{"PutVolume":{"volume":"conf","files":[{"name":"a","content":"hi"}]}}"#;
+
+const EAR: &str = r#"{"eat_profile":"tag:github.com,2024:confidential-containers/Trustee",
+"iss":"issuer","aud":"audience","iat":1795000000,"nbf":1795000000,"exp":1795000300,"jti":"7",
+"eat_nonce":"bm9uY2U=","cnf":{"jwk":{"kty":"EC"}},"ear.verifier-id":{"developer":"d","build":"b"},
+"submods":{"cpu0":{"ear.status":"affirming","ear.trustworthiness-vector":{"hardware":2,"executables":3},
+"ear.appraisal-policy-id":"p","ear.casemate.root":"simulated:test","ear.veraison.annotated-evidence":
+{"init_data":"00","report_data":"01","runtime_data_claims":{"nonce":"x"},"snp":{"measurement":"02"}}}}}"#;
+
+/// The key of RFC 7515, appendix A.3.
+const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"a",
+"x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"},
+{"kty":"RSA","n":"AQAB","e":"AQAB","kid":"r"}]}"#;
+
+const VERDICTS_SNP: &str = r#"[snp]
+where = { any-genuine-chip = true, providers = ["x"] }
+measurement = ["MEASUREMENT"]
+host-data = "initdata"
+allow-products = ["milan"]
+deny-products = ["siena"]
+require-crl = true
+vmpl = [0, 1]
+guest-svn = ">= 3"
+abi = ">= 1.55"
+forbid-provisional = true
+[snp.guest]
+forbid-smt = true
+[snp.platform]
+require-alias-check = false
+accept-bits = 64
+launch-mitigations = 1
+[snp.id-block]
+image-id = "00000000000000000000000000000000"
+[snp.tcb.genoa]
+floor = { snp = ">= 20", microcode = ">= 72" }
+launch-floor = { snp = ">= 1" }
+[snp.tcb.genoa.grace]
+until = 2027-01-01T00:00:00Z
+floor = { snp = ">= 19" }
+[reference-values]
+bundle = "b.json"
+signatures = ["b.sig"]
+keys = ["-----BEGIN PUBLIC KEY-----"]
+threshold = 1
+"#;
+
+const VERDICTS_TDX: &str = r#"[tdx]
+where = { platforms = ["00000000000000000000000000000000"] }
+mrtd = { reference = "a" }
+mr-config-id = "initdata"
+rtmr1 = "MEASUREMENT"
+tcb-evaluation-number = ">= 17"
+[az-vtpm]
+pcr.4 = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"
+pcr.11 = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"
+"#;
+
+const REFERENCES: &str = r#"{"format":1,"name":"guest","version":7,"expires":"2027-01-01T00:00:00Z",
+"images":[{"format":1,"kind":"production","parts":{"kernel":{"sha256":"00","size":1}},"descriptions":{},
+"snp":[{"vcpu_types":["EPYC-v4"],"guest_features":1,"launch_digests":["MEASUREMENT"]}],
+"tdx":{"mrtd":"MEASUREMENT","mrtd_two_pass":"MEASUREMENT","rtmrs":{"rtmr2":"MEASUREMENT"},
+"not_shown":{"rtmr0":"why"}}}],"values":{"tdx_mrtd":["MEASUREMENT"]}}"#;

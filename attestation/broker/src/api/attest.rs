@@ -35,6 +35,7 @@ use super::set_cookie;
 use crate::audit::Entry;
 use crate::audit::Event;
 use crate::audit::Outcome;
+use crate::audit::timestamp;
 use crate::error::BrokerError;
 use crate::session::Guest;
 use crate::session::Pending;
@@ -102,6 +103,8 @@ struct Judged {
     /// Digest of the initdata, by which resources are granted.
     host_data: [u8; 32],
     claims: Map<String, Value>,
+    /// When the grace is over without which the verdict would be another, seconds since 1970.
+    grace: Option<u64>,
     /// What could not be had, and may be there at the next attempt.
     missing: Option<FetchError>,
 }
@@ -132,7 +135,7 @@ async fn judge(
             .map_err(|error| refuse(error.to_string()))?,
         now,
     };
-    let Judged { verdict, host_data, claims, missing } = match pending.tee {
+    let Judged { verdict, host_data, claims, grace, missing } = match pending.tee {
         Tee::Snp => snp::judge(broker, &asked, entry).await?,
         Tee::Tdx => tdx::judge(broker, &asked, entry).await?,
     };
@@ -146,6 +149,8 @@ async fn judge(
     };
     let root_keys = broker.store.roots().await?.keys_of(&accepted.root);
     let root_keys = root_keys.ok_or_else(|| refuse("the root is no longer configured"))?;
+    // D18: an owner should know who will be refused once it is over.
+    entry.grace_until = grace.map(timestamp);
     // Only now is it the guest's word.
     entry.audit_head = request.runtime_data.audit_head;
     Ok(Passed {
@@ -199,9 +204,12 @@ impl Passed {
         })?;
         entry.outcome = Outcome::Accepted;
         entry.token = Some(guest.id.clone());
-        let peer = entry.peer;
+        let (peer, grace) = (entry.peer, entry.grace_until.clone());
         broker.audit.record(entry).await?;
         tracing::info!(%peer, root = guest.root, measurement = %guest.measurement, "attested");
+        if let Some(until) = grace {
+            tracing::warn!(%peer, until, "the guest's platform is behind and passes by a grace alone");
+        }
         broker.sessions().attested(session, guest, now);
         Ok(token)
     }

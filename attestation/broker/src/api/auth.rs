@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
+use casemate_evidence::json;
 use casemate_kbs_protocol::AuthRequest;
 use casemate_kbs_protocol::Challenge;
 use casemate_kbs_protocol::ProblemType;
@@ -29,7 +30,7 @@ pub(super) async fn auth(
     if body.len() > MAX_AUTH_BYTES {
         return Err(Refusal::new(ProblemType::SerdeError, "the request is too large"));
     }
-    let request: AuthRequest = serde_json::from_slice(&body)
+    let request: AuthRequest = json::from_slice(&body)
         .map_err(|_| Refusal::new(ProblemType::SerdeError, "the request is malformed"))?;
     let refuse = |why| Err(Refusal::new(ProblemType::AttestationError, why));
     if !is_supported_version(&request.version) {

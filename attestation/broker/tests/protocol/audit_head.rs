@@ -8,6 +8,7 @@ use casemate_kbs_protocol::BootId;
 use casemate_kbs_protocol::HashAlgorithm;
 use casemate_kbs_protocol::RuntimeData;
 use casemate_kbs_protocol::TeeKeyPair;
+use casemate_tee_sim::authority::Authority;
 use serde_json::Value;
 use serde_json::json;
 
@@ -15,7 +16,6 @@ use crate::harness::Guest;
 use crate::harness::INITDATA;
 use crate::harness::KEY;
 use crate::harness::Place;
-use crate::harness::mint::Authority;
 use crate::harness::raw_client;
 
 fn head(sequence: u64) -> AuditHead {

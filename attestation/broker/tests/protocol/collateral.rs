@@ -6,13 +6,14 @@ use std::sync::Arc;
 use casemate_agent_api::Code;
 use casemate_evidence::snp::CertificateKind;
 use casemate_evidence::snp::TableEntry;
+use casemate_tee_sim::authority;
+use casemate_tee_sim::authority::ASK_SERIAL;
+use casemate_tee_sim::authority::Authority;
+use casemate_tee_sim::authority::Names;
 
 use crate::harness::Guest;
 use crate::harness::KEY;
 use crate::harness::Place;
-use crate::harness::mint::ASK_SERIAL;
-use crate::harness::mint::Authority;
-use crate::harness::mint::Names;
 use crate::harness::service::Service;
 
 const VCEK: &str = "?blSPL=10&teeSPL=00&snpSPL=25&ucodeSPL=84";
@@ -20,7 +21,7 @@ const VCEK: &str = "?blSPL=10&teeSPL=00&snpSPL=25&ucodeSPL=84";
 /// AMD's service, for the chips of `authority`.
 fn kds(authority: &Authority) -> Service {
     let kds = Service::default();
-    let chain = crate::harness::mint::pem("CERTIFICATE", &authority.ask) + &authority.ark_pem();
+    let chain = authority::pem("CERTIFICATE", &authority.ask) + &authority.ark_pem();
     kds.answer(VCEK, &authority.vcek);
     kds.answer("/cert_chain", chain.as_bytes());
     kds
@@ -90,7 +91,7 @@ async fn a_service_that_lies_opens_nothing() {
     for lie in [
         Authority::with(&other_chip, 0),
         Authority::with(&lower_tcb, 0),
-        Authority::with(&Names::default(), 2),
+        Authority::with(&Names::default(), 1),
     ] {
         kds.answer(VCEK, &lie.vcek);
         assert!(!key(&place, &guest(&authority)).await);
@@ -160,7 +161,7 @@ async fn a_list_below_one_seen_is_no_list() {
 async fn the_root_that_evidence_ends_in_is_whose_list_counts() {
     // D2: of several simulated roots, another than the first
     let names = Names { ark_subject: "ARK-simulated-second", ..Names::default() };
-    let first = Arc::new(Authority::with(&names, 2));
+    let first = Arc::new(Authority::with(&names, 1));
     let authority = Arc::new(Authority::new());
     let kds = kds(&authority);
     let place = Place::made(Some(&kds.serve("kds"))).await;

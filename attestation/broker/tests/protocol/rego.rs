@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use casemate_agent_api::Code;
 use casemate_kbs_client::ClientError;
+use casemate_tee_sim::authority::Authority;
 
 use crate::harness::Guest;
 use crate::harness::KEY;
 use crate::harness::KEY_VALUE;
 use crate::harness::Place;
-use crate::harness::mint::Authority;
 
 /// The broker's own references for the launch, a file's for the configuration.
 const POLICY: &str = r#"

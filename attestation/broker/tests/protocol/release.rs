@@ -10,8 +10,6 @@ use crate::harness::KEY;
 use crate::harness::KEY_VALUE;
 use crate::harness::MEASUREMENT;
 use crate::harness::Place;
-use crate::harness::mint::Authority;
-use crate::harness::mint::Names;
 use crate::harness::path;
 use casemate_agent_api::Code;
 use casemate_broker::RootChoice;
@@ -21,6 +19,8 @@ use casemate_kbs_client::EndpointError;
 use casemate_kbs_client::ResourceUri;
 use casemate_kbs_protocol::Secret;
 use casemate_kbs_protocol::host_data;
+use casemate_tee_sim::authority::Authority;
+use casemate_tee_sim::authority::Names;
 use casemate_verifier::Measurement;
 
 fn uri(path: &str) -> ResourceUri {
@@ -228,7 +228,7 @@ async fn an_expired_chip_certificate_is_refused() {
 async fn evidence_of_another_root_is_refused() {
     // D2, D14: simulated evidence of an installation that this broker does not know.
     let place = Place::ready(&Authority::new()).await;
-    let stranger = Arc::new(Authority::with(&Names::default(), 2));
+    let stranger = Arc::new(Authority::with(&Names::default(), 1));
     let error = fetch(&place, &Guest::new(&stranger)).await.unwrap_err();
     assert_eq!(error.code(), Code::AttestRefused);
     assert_eq!(refused_claims(&place), ["chain.root"]);
@@ -302,7 +302,7 @@ async fn changes_take_effect_on_sessions_that_are_attested() {
     assert_eq!(denied().await, Code::ResourceDenied);
     // D14: another root of the same name is another root.
     let name = Names { ark_subject: "ARK-simulated-2", ..Names::default() };
-    place.trust(&Authority::with(&name, 2)).await;
+    place.trust(&Authority::with(&name, 1)).await;
     assert_eq!(denied().await, Code::ResourceDenied);
     place.store.remove_root("test").await.unwrap();
     place.trust(&authority).await;
@@ -332,6 +332,45 @@ async fn rules_apply_to_the_next_attestation_and_fail_closed() {
     assert_eq!(error.code(), Code::BrokerBusy, "{error}");
     std::fs::write(&rules, template).unwrap();
     fetch(&place, &guest).await.unwrap();
+    place.stop().await;
+}
+
+#[tokio::test]
+async fn who_passes_by_a_grace_alone_is_recorded() {
+    // D18
+    let authority = authority();
+    let place = Place::ready(&authority).await;
+    let rules = place.dir.join("rules.toml");
+    let template = std::fs::read_to_string(&rules).unwrap();
+    let floors = |graced: &str| {
+        let floors = format!(
+            "[snp.tcb.genoa]\nfloor = {{ snp = \">= 26\" }}\n\
+             grace = {{ until = 2100-01-01T00:00:00Z, floor = {{ snp = \">= {graced}\" }} }}\n"
+        );
+        std::fs::write(&rules, format!("{template}{floors}")).unwrap();
+    };
+    let guest = Guest::new(&authority);
+    floors("25");
+    fetch(&place, &guest).await.unwrap();
+    let attest = |place: &Place| {
+        place.audit().into_iter().rev().find(|entry| entry["event"] == "attest").unwrap()
+    };
+    assert_eq!(attest(&place)["grace_until"], "2100-01-01T00:00:00Z");
+    // One that is refused has none, nor has one that passes anyway.
+    floors("27");
+    assert_eq!(fetch(&place, &guest).await.unwrap_err().code(), Code::AttestRefused);
+    assert!(attest(&place).get("grace_until").is_none());
+    std::fs::write(
+        &rules,
+        format!(
+            "{template}[snp.tcb.genoa]\nfloor = {{ snp = \">= 25\" }}\n\
+        grace = {{ until = 2100-01-01T00:00:00Z, floor = {{ snp = \">= 24\" }} }}\n"
+        ),
+    )
+    .unwrap();
+    fetch(&place, &guest).await.unwrap();
+    assert_eq!(attest(&place)["outcome"], "accepted");
+    assert!(attest(&place).get("grace_until").is_none());
     place.stop().await;
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::mark::Mark;
 
@@ -90,4 +92,65 @@ fn the_folder_is_its_owners() {
     let path = dir.path().join("a/b");
     Cache::open(&path).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn a_changed_byte_of_a_file_is_an_error_or_another_entry() {
+    // D17
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path()).unwrap();
+    let change = |state: &mut State| {
+        state.raise("x", Mark::of_number(9, 7)).unwrap();
+        state.set_wait("https://a", 9, 1);
+        Ok::<_, CacheError>(Some(entry(b"list")))
+    };
+    cache.update(&Item::IntelRootCrl, change).unwrap();
+    let (item, good) = (cache.path(&Item::IntelRootCrl), cache.state().unwrap());
+    let flipped = |whole: &[u8], at: usize| {
+        let mut bad = whole.to_vec();
+        bad[at] ^= 1;
+        bad
+    };
+    let whole = fs::read(&item).unwrap();
+    for at in 0..whole.len() {
+        fs::write(&item, flipped(&whole, at)).unwrap();
+        assert_ne!(cache.read(&Item::IntelRootCrl).unwrap(), Some(entry(b"list")), "{at}");
+    }
+    let state = dir.path().join(STATE);
+    let whole = fs::read(&state).unwrap();
+    for at in 0..whole.len() {
+        fs::write(&state, flipped(&whole, at)).unwrap();
+        assert!(cache.state().ok().as_ref() != Some(&good), "{at}");
+        fs::write(&state, &whole[..at]).unwrap();
+        assert!(cache.state().is_err(), "{at}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn files_say_what_was_written(
+        fetched: u64,
+        body in proptest::collection::vec(any::<u8>(), 0..60),
+        issuer_chain in proptest::option::of(".{0,20}"),
+        marks in proptest::collection::btree_map(".{0,8}", any::<(u64, u64)>(), 0..5),
+        endpoint in ".{0,12}",
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let entry = Entry { fetched, answer: Answer { body, issuer_chain } };
+        let mut written = State::default();
+        let change = |state: &mut State| {
+            for (name, (number, made)) in &marks {
+                state.raise(name, Mark::of_number(*number, *made)).unwrap();
+            }
+            state.set_wait(&endpoint, 9, 1);
+            written = state.clone();
+            Ok::<_, CacheError>(Some(entry.clone()))
+        };
+        cache.update(&Item::IntelRootCrl, change).unwrap();
+        prop_assert_eq!(cache.read(&Item::IntelRootCrl).unwrap(), Some(entry));
+        prop_assert_eq!(cache.state().unwrap(), written);
+    }
 }

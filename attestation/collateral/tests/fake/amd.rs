@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What AMD's service would give for simulated chips.
 
-#[path = "../../../verifier/tests/mint/mod.rs"]
-pub(crate) mod mint;
-
 use casemate_collateral::Anchors;
 use casemate_evidence::snp::CertificateKind;
 use casemate_evidence::snp::Product;
 use casemate_evidence::snp::Report;
 use casemate_evidence::snp::TableEntry;
+use casemate_tee_sim::authority;
+use casemate_tee_sim::authority::Authority;
+use casemate_tee_sim::authority::Names;
 use casemate_verifier::Root;
-use mint::Authority;
-use mint::Names;
-use mint::der;
 
 use super::Fake;
 
@@ -37,7 +34,7 @@ impl Chip {
 
     /// The same names, other keys.
     pub(crate) fn of_another_root() -> Self {
-        Self::of(&names(), 2, |_| {})
+        Self::of(&names(), 1, |_| {})
     }
 
     /// A report of version 2, which does not name the CPU.
@@ -76,9 +73,9 @@ impl Chip {
         })
     }
 
-    fn of(names: &Names, first: usize, change: impl FnOnce(&mut [u8])) -> Self {
-        let authority = Authority::with(names, first);
-        let mut report = mint::report(&DATA, &MEASUREMENT, &[0; 32]);
+    fn of(names: &Names, pair: usize, change: impl FnOnce(&mut [u8])) -> Self {
+        let authority = Authority::with(names, pair);
+        let mut report = authority::report(&DATA, &MEASUREMENT, &[0; 32]);
         change(&mut report);
         authority.sign(&mut report);
         Self { report: Report::parse(&report).unwrap(), authority }
@@ -91,7 +88,7 @@ impl Chip {
 
     /// Signing key and root, as the service gives them.
     pub(crate) fn chain(&self) -> String {
-        der::pem("CERTIFICATE", &self.authority.ask) + &self.authority.ark_pem()
+        authority::pem("CERTIFICATE", &self.authority.ask) + &self.authority.ark_pem()
     }
 
     /// The root with its signing key.

@@ -8,11 +8,11 @@ use serde::Deserialize;
 
 use super::CollateralError;
 use super::MAX_LEVELS;
-use super::duplicates;
 use super::levels::Advisories;
 use super::levels::TcbStatus;
 use super::levels::hex_array;
 use super::levels::seconds;
+use crate::json::refuse_duplicates;
 
 /// What Intel says of the TCBs of one kind of platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl TcbInfo {
     /// twice anywhere.
     pub fn parse(text: &str) -> Result<Self, CollateralError> {
         let json = |source| CollateralError::Json { part: PART, source };
-        duplicates::refuse(text).map_err(json)?;
+        refuse_duplicates(text.as_bytes()).map_err(json)?;
         let wire: WireTcbInfo<'_> = serde_json::from_str(text).map_err(json)?;
         if wire.id != "TDX" {
             return Err(CollateralError::NotTdx { part: PART });

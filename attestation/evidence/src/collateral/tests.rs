@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::json;
 
@@ -249,4 +250,37 @@ fn statuses_have_intels_names() {
         assert_eq!(status.to_string().parse(), Ok(status));
     }
     assert!("Uptodate".parse::<TcbStatus>().is_err());
+}
+
+proptest! {
+    #[test]
+    fn documents_say_what_was_written(
+        fmspc: [u8; 6],
+        pce_id: [u8; 2],
+        number: u32,
+        parts: [u8; 16],
+        pce_svn: u16,
+    ) {
+        let known: Value = serde_json::from_str(&member(&text(UP_TO_DATE), "tcb_info")).unwrap();
+        let mut changed = known;
+        changed["fmspc"] = hex::encode_upper(fmspc).into();
+        changed["pceId"] = hex::encode(pce_id).into();
+        changed["tcbEvaluationDataNumber"] = number.into();
+        let level = &mut changed["tcbLevels"][0]["tcb"];
+        level["pcesvn"] = pce_svn.into();
+        for (index, part) in parts.iter().enumerate() {
+            level["sgxtcbcomponents"][index]["svn"] = (*part).into();
+        }
+        let read = TcbInfo::parse(&changed.to_string()).unwrap();
+        prop_assert_eq!((read.fmspc, read.pce_id, read.evaluation_number), (fmspc, pce_id, number));
+        prop_assert!(read.levels.iter().any(|l| l.sgx == parts && l.pce_svn == pce_svn));
+        prop_assert!(read.levels.is_sorted_by_key(|l| std::cmp::Reverse((l.sgx, l.pce_svn, l.tdx))));
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in ".{0,200}") {
+        prop_assert!(Collateral::from_json(&text).is_err());
+        prop_assert!(TcbInfo::parse(&text).is_err());
+        prop_assert!(QeIdentity::parse(&text).is_err());
+    }
 }

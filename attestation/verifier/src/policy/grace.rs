@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Times in policies: how long something is accepted that is not good any more.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::de::Error as _;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use crate::moment;
 
 /// A time with its zone, in text RFC 3339; seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +21,12 @@ impl Moment {
     pub fn parse(text: &str) -> Option<Self> {
         let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         u64::try_from(time.unix_timestamp()).ok().map(Self)
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&moment::text(self.0))
     }
 }
 

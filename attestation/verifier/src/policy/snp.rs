@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use casemate_evidence::snp::Certificate;
-use casemate_evidence::snp::CertificateKind;
 use casemate_evidence::snp::Evidence;
 use casemate_evidence::snp::Product;
 use casemate_evidence::snp::SigningKey;
@@ -32,6 +31,7 @@ use crate::Measurement;
 use crate::PlatformRequirements;
 use crate::Requirements;
 use crate::TcbRequirements;
+use crate::snp::kind_of;
 
 /// Demands on SNP guests. What is not demanded is as in the default of [`Requirements`].
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -277,11 +277,10 @@ impl SnpPolicy {
                 (grace.floor, grace.launch_floor)
             }
             Some(rules) => (rules.floor, rules.launch_floor),
-            None if self.tcb.is_empty() => (None, None),
-            // The owner thought of other product lines: there is no version that is known good.
-            None => (Some(Floor::UNREACHABLE), None),
+            None => (None, None),
         };
         TcbRequirements {
+            other_products_only: rules.is_none() && !self.tcb.is_empty(),
             floor: floor.map(|floor| floor.version(product)),
             launch_floor: launch_floor.map(|floor| floor.version(product)),
             forbid_provisional,
@@ -305,11 +304,6 @@ impl SnpWhere {
 }
 
 impl Floor {
-    const UNREACHABLE: Self = {
-        let most = Some(AtLeast(u8::MAX));
-        Self { fmc: most, bootloader: most, tee: most, snp: most, microcode: most }
-    };
-
     fn version(self, product: Option<Product>) -> TcbVersion {
         let part = |least: Option<AtLeast<u8>>| least.map_or(0, |least| least.0);
         let has_fmc = product.is_some_and(has_fmc) || self.fmc.is_some_and(|least| least.0 > 0);
@@ -328,16 +322,15 @@ fn has_fmc(product: Product) -> bool {
     product == Product::Turin
 }
 
-/// The product line as the CPU says it in the report, else as the signer's certificate does.
+/// The product line as the CPU says it in the report, else as the signer's certificate does: the one
+/// of the kind that the report names, and no other that a host adds (D3). With several of that kind
+/// the evidence is refused.
 fn product(evidence: &Evidence) -> Option<Product> {
     let from_certificate = || {
-        evidence
-            .certificates
-            .iter()
-            .filter(|entry| matches!(entry.kind, CertificateKind::Vcek | CertificateKind::Vlek))
-            .find_map(|entry| {
-                Product::from_certificate_name(Certificate::parse(&entry.data).ok()?.product()?)
-            })
+        let kind = kind_of(evidence.report.signing_key())?;
+        let mut named = evidence.certificates.iter().filter(|entry| entry.kind == kind);
+        let certificate = Certificate::parse(&named.next()?.data).ok()?;
+        Product::from_certificate_name(certificate.product()?)
     };
     match evidence.report.cpuid() {
         Some(id) => id.product(),

@@ -6,6 +6,7 @@ use casemate_evidence::snp::Product;
 use casemate_evidence::snp::Report;
 use casemate_evidence::snp::TableEntry;
 use casemate_evidence::snp::TcbVersion;
+use proptest::prelude::*;
 
 use super::*;
 use crate::Requirements;
@@ -126,6 +127,7 @@ fn every_rule_reaches_the_requirements() {
             current_mitigations: Some(3),
         },
         tcb: crate::TcbRequirements {
+            other_products_only: false,
             floor: Some(TcbVersion { fmc: None, bootloader: 10, tee: 1, snp: 23, microcode: 84 }),
             launch_floor: Some(TcbVersion { snp: 20, ..TcbVersion::default() }),
             forbid_provisional: true,
@@ -199,19 +201,19 @@ fn floors_are_those_of_the_product_line_and_of_the_time() {
     assert_eq!((snp(0), snp(until - 1), snp(until), snp(u64::MAX)), (23, 23, 26, 26));
     // A product line that the owner did not think of has no version that is good enough.
     let only_turin = with("[snp.tcb.turin]\nfloor = { fmc = \">= 1\" }\n");
-    let floor = compile_at(&only_turin, &genoa, 0).tcb.floor.unwrap();
-    assert_eq!((floor.bootloader, floor.snp, floor.microcode), (255, 255, 255));
+    assert!(compile_at(&only_turin, &genoa, 0).tcb.other_products_only);
+    assert!(!compile_at(&text, &genoa, 0).tcb.other_products_only);
     // The certificate names the line where the report is too old to.
     let mut old = [0; 1184];
     old[0] = 2;
     old[0x0A] = 3;
     old[0x34] = 1;
     let mut old = Evidence { report: Report::parse(&old).unwrap(), certificates: Vec::new() };
-    assert_eq!(compile_at(&text, &old, until).tcb.floor.unwrap().bootloader, 255);
+    assert!(compile_at(&text, &old, until).tcb.other_products_only);
     let garbage = TableEntry { kind: CertificateKind::Vcek, data: vec![0x30, 0] };
     old.certificates.push(garbage);
-    assert_eq!(compile_at(&text, &old, until).tcb.floor.unwrap().bootloader, 255);
-    assert_eq!(compile(BASE).tcb.floor, None);
+    assert!(compile_at(&text, &old, until).tcb.other_products_only);
+    assert_eq!(compile(BASE).tcb, crate::TcbRequirements::default());
 }
 
 #[test]
@@ -499,4 +501,68 @@ fn what_is_wrong_is_said_in_one_short_line() {
     assert!(measurement.to_string().contains("96 hexadecimal digits"), "{measurement}");
     let place = Policy::parse(&BASE.replace("any-genuine-chip", "anywhere")).unwrap_err();
     assert!(place.to_string().contains("any-genuine-chip"), "{place}");
+}
+
+#[test]
+fn a_changed_or_missing_byte_is_an_error_or_a_policy_that_names_somebody() {
+    let text = with(
+        "guest-svn = \">= 3\"\nvmpl = [0, 1]\n[snp.tcb.genoa]\nfloor = { snp = \">= 9\" }\n\
+         [snp.tcb.genoa.grace]\nuntil = 2027-01-01T00:00:00Z\n[tdx]\nmrtd = { reference = \"r\" }\n\
+         where = \"any-genuine-chip\"\nmr-config-id = \"initdata\"\n",
+    );
+    assert!(Policy::parse(&text).is_ok());
+    for at in 0..text.len() {
+        for bit in [0x01, 0x20] {
+            let mut bad = text.clone().into_bytes();
+            bad[at] ^= bit;
+            let Ok(bad) = String::from_utf8(bad) else { continue };
+            if let Ok(policy) = Policy::parse(&bad) {
+                assert_eq!(lint(&policy), [], "{at}");
+            }
+        }
+        if let Ok(policy) = Policy::parse(&text[..at]) {
+            assert_eq!(lint(&policy), []);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn rules_are_read_as_they_are_written(
+        chips in proptest::collection::btree_set(any::<[u8; 32]>(), 1..4),
+        svn: u32,
+        levels in proptest::collection::btree_set(0..4_u32, 1..4),
+        floor: [u8; 4],
+        fmc: u8,
+        is_list: bool,
+    ) {
+        let chips: BTreeSet<[u8; 64]> =
+            chips.iter().map(|half| [*half, *half].concat().try_into().unwrap()).collect();
+        let digits: Vec<String> = chips.iter().map(|id| format!("{:?}", hex::encode(id))).collect();
+        let one = *levels.first().unwrap();
+        let levels = if is_list { levels } else { BTreeSet::from([one]) };
+        let vmpl = if is_list { format!("{levels:?}").replace(['{', '}'], "") } else { one.to_string() };
+        let vmpl = if is_list { format!("[{vmpl}]") } else { vmpl };
+        let [bootloader, tee, snp, microcode] = floor;
+        let text = with(&format!(
+            "vmpl = {vmpl}\nguest-svn = \">= {svn}\"\n[snp.tcb.genoa]\nfloor = {{ bootloader = \">={bootloader}\", \
+             tee = \">= {tee}\", snp = \">=  {snp}\", microcode = \">= {microcode}\" }}\n\
+             [snp.tcb.turin]\nfloor = {{ fmc = \">= {fmc}\" }}\n"
+        ))
+        .replace("\"any-genuine-chip\"", &format!("{{ chips = [{}] }}", digits.join(", ")));
+        let demands = compile(&text);
+        prop_assert_eq!(demands.chips, Some(chips));
+        prop_assert_eq!(demands.vmpls, levels);
+        prop_assert_eq!(demands.guest.min_svn, Some(svn));
+        let expected = TcbVersion { fmc: None, bootloader, tee, snp, microcode };
+        prop_assert_eq!(demands.tcb.floor, Some(expected));
+    }
+
+    #[test]
+    fn any_text_is_refused(text in ".{0,200}") {
+        prop_assert!(Policy::parse(&text).is_err());
+        if let Ok(policy) = Policy::parse(&with(&text)) {
+            prop_assert_eq!(lint(&policy), []);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use pem_rfc7468::LineEnding;
+use proptest::prelude::*;
 use ring::rand::SystemRandom;
 use ring::signature::ECDSA_P384_SHA384_ASN1_SIGNING;
 use ring::signature::EcdsaKeyPair;
@@ -133,6 +134,9 @@ fn neither_old_nor_expired_nor_malformed_ones_are_accepted() {
         ("\"version\":7", "\"version\":7,\"version\":8"),
         ("\"tdx_mrtd\":", "\"tdx_mrtd\":[],\"tdx_mrtd\":"),
         ("\"version\":7", "\"version\":7,\"verson\":8"),
+        ("\"rtmr2\":", "\"rtmr2\":\"\",\"rtmr2\":"),
+        ("\"rtmr0\":", "\"rtmr0\":\"\",\"rtmr0\":"),
+        ("\"kernel\":", "\"kernel\":{},\"kernel\":"),
     ] {
         let bad = text.replace(from, to);
         assert_ne!(bad, text);
@@ -160,5 +164,58 @@ fn keys_are_p384_in_pem() {
         ["", "-----BEGIN PUBLIC KEY-----\nMAA=\n-----END PUBLIC KEY-----\n", &" ".repeat(5000)]
     {
         assert_eq!(PublicKey::from_pem(bad), Err(PublicKeyError));
+    }
+}
+
+#[test]
+fn a_changed_or_missing_byte_that_is_signed_is_an_error_or_another_bundle() {
+    // D1: an owner's own mistake is noticed or is what the owner says.
+    let signer = Signer::new();
+    let signers = Signers::new(vec![signer.key.clone()], 1).unwrap();
+    let open = |bytes: &[u8]| Bundle::open(bytes, &[signer.sign(bytes)], &signers, 0, NOW);
+    let text = file().to_string();
+    let good = open(text.as_bytes()).unwrap();
+    let mut unseen = 0;
+    for at in 0..text.len() {
+        assert!(open(&text.as_bytes()[..at]).is_err(), "{at}");
+        let mut bad = text.clone().into_bytes();
+        bad[at] ^= 1;
+        unseen += usize::from(open(&bad).is_ok_and(|bundle| bundle == good));
+    }
+    // Digests of files, names of vCPUs and reasons are for people.
+    assert!(unseen < 60, "{unseen}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn bundles_say_what_was_written(
+        name in ".{0,12}",
+        version: u64,
+        seconds in 1..1_000_000_000_u64,
+        sets in proptest::collection::btree_map(
+            "[a-z_]{1,8}", proptest::collection::btree_set(any::<[u8; 24]>(), 0..4), 0..5),
+    ) {
+        let measurement = |half: &[u8; 24]| {
+            Measurement([*half, *half].concat().try_into().unwrap())
+        };
+        let values: ReferenceValues = sets
+            .iter()
+            .map(|(name, set)| (name.clone(), set.iter().map(measurement).collect()))
+            .collect();
+        let time = time::OffsetDateTime::from_unix_timestamp((NOW + seconds).cast_signed()).unwrap();
+        let (date, (hour, minute, second)) = (time.date(), time.to_hms());
+        let text = json!({
+            "format": 1, "name": name, "version": version, "values": values,
+            "expires": format!("{date}T{hour:02}:{minute:02}:{second:02}Z"),
+        })
+        .to_string();
+        let signer = Signer::new();
+        let signature = [signer.sign(text.as_bytes())];
+        let signers = Signers::new(vec![signer.key], 1).unwrap();
+        let bundle = Bundle::open(text.as_bytes(), &signature, &signers, version, NOW).unwrap();
+        prop_assert_eq!((bundle.name(), bundle.version()), (name.as_str(), version));
+        prop_assert_eq!((bundle.expires(), bundle.values()), (NOW + seconds, &values));
     }
 }

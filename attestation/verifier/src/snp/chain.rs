@@ -133,7 +133,7 @@ fn leaf(
 }
 
 /// The kind of certificate of a signing key.
-pub(super) fn kind_of(signing_key: SigningKey) -> Option<CertificateKind> {
+pub(crate) fn kind_of(signing_key: SigningKey) -> Option<CertificateKind> {
     match signing_key {
         SigningKey::Vcek => Some(CertificateKind::Vcek),
         SigningKey::Vlek => Some(CertificateKind::Vlek),

@@ -83,8 +83,17 @@ pub(super) fn check_tcb(findings: &mut Findings, report: &Report, requirements: 
     let wanted = &requirements.tcb;
     let (least, launch) = (wanted.floor.as_ref(), wanted.launch_floor.as_ref());
     let is_at_least = TcbVersion::is_at_least;
-    floor(findings, &rules::TCB_REPORTED, &report.reported_tcb(), least, is_at_least);
-    floor(findings, &rules::TCB_COMMITTED, &report.committed_tcb(), least, is_at_least);
+    for (rule, tcb) in [
+        (&rules::TCB_REPORTED, report.reported_tcb()),
+        (&rules::TCB_COMMITTED, report.committed_tcb()),
+    ] {
+        if wanted.other_products_only {
+            let reference = Some(NO_FLOOR.to_owned());
+            findings.check(rule, tcb.to_string(), reference, Source::Report, false);
+        } else {
+            floor(findings, rule, &tcb, least, is_at_least);
+        }
+    }
     floor(findings, &rules::TCB_LAUNCH, &report.launch_tcb(), launch, is_at_least);
     let (running, committed) = (report.current_tcb(), report.committed_tcb());
     let (firmware, committed_firmware) = (report.current_firmware(), report.committed_firmware());
@@ -101,3 +110,6 @@ pub(super) fn check_tcb(findings: &mut Findings, report: &Report, requirements: 
         findings.not_checked(&rules::TCB_CURRENT, value, Source::Report);
     }
 }
+
+/// What stands for a floor where the owner stated floors for other product lines.
+const NO_FLOOR: &str = "a floor for this product line, which the policy does not have";

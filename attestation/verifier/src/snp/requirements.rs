@@ -109,6 +109,8 @@ pub struct TcbRequirements {
     pub floor: Option<TcbVersion>,
     /// Least TCB at the guest's launch.
     pub launch_floor: Option<TcbVersion>,
+    /// There are floors, of other product lines only: no version of this one is known to be good.
+    pub other_products_only: bool,
     /// The firmware that runs must be committed: honest clouds run provisional firmware for a time.
     pub forbid_provisional: bool,
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use casemate_verifier::Bundle;
+use casemate_verifier::BundleError;
 use casemate_verifier::Policy;
 use casemate_verifier::PublicKey;
 use casemate_verifier::ReferenceSource;
@@ -53,18 +54,23 @@ fn references(
     let keys: Result<Vec<PublicKey>, _> =
         source.keys.iter().map(|pem| PublicKey::from_pem(pem)).collect();
     let keys = keys.map_err(|error| policy.unusable(error))?;
-    let signers =
-        Signers::new(keys, source.threshold).map_err(|error| policy.unusable(chain(&error)))?;
+    let signers = Signers::new(keys, source.threshold).map_err(|error| unusable(policy, &error))?;
     let opened = Bundle::open(bundle.bytes(), &signatures, &signers, source.min_version, now)
-        .map_err(|error| bundle.unusable(chain(&error)))?;
+        .map_err(|error| unusable(&bundle, &error))?;
     if source.name.as_deref().is_some_and(|name| name != opened.name()) {
-        return Err(bundle.unusable(format_args!(
-            "it is the bundle {:?}, and the policy names another",
-            opened.name()
-        )));
+        return Err(bundle
+            .unusable(format_args!(
+                "it is the bundle {:?}, and the policy names another",
+                opened.name()
+            ))
+            .then("give the bundle that the policy names, or name this one in it if it is meant"));
     }
     inputs.push(bundle);
     Ok(opened.values().clone())
+}
+
+fn unusable(file: &Input, error: &BundleError) -> Failure {
+    file.unusable(chain(error)).then(error.next_step())
 }
 
 /// Largest policy file, bytes.

@@ -8,9 +8,6 @@
     reason = "a test fails by a panic"
 )]
 
-#[path = "../../../../attestation/verifier/tests/mint/mod.rs"]
-mod mint;
-
 mod guide;
 mod vtpm;
 
@@ -21,7 +18,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::process::Output;
 
-use mint::Authority;
+use casemate_tee_sim::authority;
+use casemate_tee_sim::authority::Authority;
+use casemate_tee_sim::authority::Names;
 use serde_json::Value;
 
 const AFFIRMING: i32 = 0;
@@ -207,8 +206,7 @@ fn browser() -> Option<PathBuf> {
 
 /// The page of evidence whose certificates hold mark-up in their names.
 fn hostile_page() -> String {
-    let names =
-        mint::Names { product: "<script>alert(1)</script><img src=x>", ..mint::Names::default() };
+    let names = Names { product: "<script>alert(1)</script><img src=x>", ..Names::default() };
     let desk = Desk::with(&Authority::with(&names, 0));
     let page = desk.path("page.html");
     let output = run(&desk.args(&["--html", &page, "--host-data", "01"]));
@@ -230,7 +228,7 @@ impl Desk {
 
     fn with(authority: &Authority) -> Self {
         let (data, measurement) = ([0xAB; 64], [0xCD; 48]);
-        let mut report = mint::report(&data, &measurement, &[0xEF; 32]);
+        let mut report = authority::report(&data, &measurement, &[0xEF; 32]);
         authority.sign(&mut report);
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();

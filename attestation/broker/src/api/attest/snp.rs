@@ -11,6 +11,7 @@ use casemate_rego::snp_input;
 use casemate_verifier::Expected;
 use casemate_verifier::Measurement;
 use casemate_verifier::ReferenceValues;
+use casemate_verifier::Requirements;
 use casemate_verifier::Root;
 use casemate_verifier::SNP_LAUNCH;
 use casemate_verifier::Verdict;
@@ -53,8 +54,8 @@ pub(super) async fn judge(
         now: asked.now,
     };
     let none = || refuse("the broker's rules accept no SNP guests");
-    let (mut judge, verdict) = judge.run().await?;
-    let mut verdict = verdict.ok_or_else(none)?;
+    let (mut judge, found) = judge.run().await?;
+    let (mut verdict, mut grace) = found.ok_or_else(none)?;
     let mut missing = None;
     // Whoever is refused anyway is no reason to ask AMD's service about a chip.
     if let Some(collateral) = &broker.collateral
@@ -62,7 +63,7 @@ pub(super) async fn judge(
     {
         missing = collateral.complete(&mut judge.evidence, &judge.roots, asked.now).await.err();
         let again = judge.run().await?;
-        (judge, verdict) = (again.0, again.1.ok_or_else(none)?);
+        (judge, (verdict, grace)) = (again.0, again.1.ok_or_else(none)?);
     }
     let Judge { evidence, references, .. } = judge;
     let signer = evidence.certificates.iter().find(|c| c.kind == CertificateKind::Vcek);
@@ -77,7 +78,7 @@ pub(super) async fn judge(
     });
     let verdict = narrowed.await.map_err(|_| BrokerError::Task)??;
     let claims = Map::from_iter([("chip_id".to_owned(), chip_id.into())]);
-    Ok(Judged { verdict, host_data, claims, missing })
+    Ok(Judged { verdict, host_data, claims, grace, missing })
 }
 
 /// All that a verdict is made of.
@@ -91,14 +92,21 @@ struct Judge {
 }
 
 impl Judge {
-    /// Milliseconds of arithmetic and a small file: not on a thread that serves connections. `None`
-    /// when the rules accept no SNP guests.
-    async fn run(self) -> Result<(Self, Option<Verdict>), BrokerError> {
+    /// Milliseconds of arithmetic and a small file: not on a thread that serves connections. Beside
+    /// the verdict, when a grace is over that it needs; `None` when the rules accept no SNP guests.
+    async fn run(self) -> Result<(Self, Option<(Verdict, Option<u64>)>), BrokerError> {
         let verdict = tokio::task::spawn_blocking(move || {
             let Self { evidence, roots, expected, references, dir, now } = &self;
+            let by = |rules: &Requirements| verify(evidence, roots, expected, rules, *now);
             let rules = requirements::snp(dir, references.clone(), evidence, *now)?;
-            let verdict = rules.map(|rules| verify(evidence, roots, expected, &rules, *now));
-            Ok((self, verdict))
+            let found = rules.map(|rules| {
+                let verdict = by(&rules.now);
+                let passes = verdict.accepted().is_some();
+                let needed = |after: &Requirements| passes && by(after).accepted().is_none();
+                let grace = rules.after.filter(|(_, after)| needed(after)).map(|(until, _)| until);
+                (verdict, grace)
+            });
+            Ok((self, found))
         });
         verdict.await.map_err(|_| BrokerError::Task)?
     }

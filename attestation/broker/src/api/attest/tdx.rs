@@ -52,17 +52,17 @@ pub(super) async fn judge(
         requirements,
         now: asked.now,
     };
-    let (mut judge, mut verdict) = judge.run(None).await?;
+    let (mut judge, (mut verdict, mut grace)) = judge.run(None).await?;
     // Anybody can send a large quote: one that no configured root vouches for is not kept.
     let is_kept = verdict.root().is_some();
     entry.quote = is_kept.then(|| hex::encode(judge.evidence.quote.as_bytes()));
     let mut missing = None;
     if let Some(source) = &broker.collateral
-        && is_signed(&verdict)
+        && lacks_collateral_alone(&verdict)
     {
         match source.of_quote(&judge.evidence.quote, &judge.roots, asked.now).await {
             Ok(None) => {}
-            Ok(collateral) => (judge, verdict) = judge.run(collateral).await?,
+            Ok(collateral) => (judge, (verdict, grace)) = judge.run(collateral).await?,
             Err(error) => missing = Some(error),
         }
     }
@@ -73,7 +73,7 @@ pub(super) async fn judge(
         })
     });
     let verdict = narrowed.await.map_err(|_| BrokerError::Task)??;
-    Ok(Judged { verdict, host_data, claims, missing })
+    Ok(Judged { verdict, host_data, claims, grace, missing })
 }
 
 /// All that a verdict is made of, but collateral.
@@ -86,23 +86,37 @@ struct Judge {
 }
 
 impl Judge {
-    /// Milliseconds of arithmetic: not on a thread that serves connections.
-    async fn run(self, collateral: Option<Collateral>) -> Result<(Self, Verdict), BrokerError> {
-        let verdict = tokio::task::spawn_blocking(move || {
+    /// Milliseconds of arithmetic: not on a thread that serves connections. Beside the verdict, when
+    /// a grace is over that it needs.
+    async fn run(
+        self,
+        collateral: Option<Collateral>,
+    ) -> Result<(Self, (Verdict, Option<u64>)), BrokerError> {
+        let found = tokio::task::spawn_blocking(move || {
             let Self { evidence, roots, expected, requirements, now } = &self;
             let (collateral, log) = (collateral.as_ref(), evidence.event_log.as_ref());
-            let verdict = verify(evidence, roots, collateral, log, expected, requirements, *now);
-            (self, verdict)
+            let by = |demands: &Requirements| {
+                verify(evidence, roots, collateral, log, expected, demands, *now)
+            };
+            let verdict = by(requirements);
+            let until = requirements.grace.as_ref().map(|grace| grace.until);
+            let counts = until.filter(|until| now <= until && verdict.accepted().is_some());
+            let needed = counts.filter(|_| {
+                by(&Requirements { grace: None, ..requirements.clone() }).accepted().is_none()
+            });
+            // The first second at which it counts no more.
+            let grace = needed.map(|until| until.saturating_add(1));
+            (self, (verdict, grace))
         });
-        verdict.await.map_err(|_| BrokerError::Task)
+        found.await.map_err(|_| BrokerError::Task)
     }
 }
 
-/// Whether a configured root vouches for the quote, so that its platform may be asked about:
-/// anybody can send a quote, and with it could make the broker ask for any platform.
-fn is_signed(verdict: &Verdict) -> bool {
-    let forged = [Code::Root, Code::Certificate, Code::Signature, Code::QeBinding];
-    verdict.root().is_some() && !verdict.reasons().any(|line| forged.contains(&line.code))
+/// Whether all that is wrong is that there is no collateral: anybody can send a quote, and with it
+/// could make the broker ask for any platform. One that is forged, or that the rules refuse whatever
+/// its platform is, is not asked about.
+fn lacks_collateral_alone(verdict: &Verdict) -> bool {
+    verdict.root().is_some() && verdict.reasons().all(|line| line.code == Code::CollateralMissing)
 }
 
 /// The digest by which resources are granted, the first 32 bytes of MRCONFIGID: a SHA-256, or a

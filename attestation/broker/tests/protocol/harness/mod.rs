@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A broker on loopback, and guests whose chip is the test's own.
 
-#[path = "../../../../verifier/tests/mint/mod.rs"]
-pub(crate) mod mint;
 pub(crate) mod service;
 
 use std::net::SocketAddr;
@@ -30,8 +28,9 @@ use casemate_kbs_protocol::AuditHead;
 use casemate_kbs_protocol::ResourcePath;
 use casemate_kbs_protocol::Secret;
 use casemate_kbs_protocol::host_data;
+use casemate_tee_sim::authority;
+use casemate_tee_sim::authority::Authority;
 use casemate_verifier::Measurement;
-use mint::Authority;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -200,7 +199,7 @@ impl Guest {
         self.reports.fetch_add(1, Ordering::SeqCst);
         let host_data =
             self.host_data.unwrap_or_else(|| host_data(&self.initdata).unwrap_or_default());
-        let mut report = mint::report(report_data, &self.measurement, &host_data);
+        let mut report = authority::report(report_data, &self.measurement, &host_data);
         (self.before)(&mut report);
         self.authority.sign(&mut report);
         (self.after)(&mut report);

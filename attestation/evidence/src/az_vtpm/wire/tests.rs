@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::json;
 
@@ -167,3 +168,73 @@ fn strict_about_members_versions_and_encodings() {
 }
 
 const MAX_HCL: usize = crate::az_vtpm::MAX_HCL_BYTES;
+
+#[test]
+fn a_changed_or_missing_byte_is_an_error_or_other_evidence() {
+    // D1
+    let text = text_of("az-snp-vtpm/evidence-v2.json");
+    let good = AzSnpEvidence::from_json(&text).unwrap();
+    let mut unseen = 0;
+    for at in 0..text.trim_end().len() {
+        assert!(AzSnpEvidence::from_json(&text[..at]).is_err(), "{at}");
+        let mut bad = text.clone().into_bytes();
+        bad[at] ^= 1;
+        let Ok(bad) = String::from_utf8(bad) else { continue };
+        unseen += usize::from(AzSnpEvidence::from_json(&bad).is_ok_and(|read| read == good));
+    }
+    assert_eq!(unseen, 0);
+    let text = text_of("az-tdx-vtpm/evidence-v1.json");
+    let good = AzTdxEvidence::from_json(&text).unwrap();
+    for at in (0..text.trim_end().len()).step_by(3) {
+        assert!(AzTdxEvidence::from_json(&text[..at]).is_err(), "{at}");
+        let mut bad = text.clone().into_bytes();
+        bad[at] ^= 1;
+        let Ok(bad) = String::from_utf8(bad) else { continue };
+        assert!(AzTdxEvidence::from_json(&bad).ok().as_ref() != Some(&good), "{at}");
+    }
+}
+
+#[test]
+fn a_changed_byte_of_a_binary_part_is_an_error_or_another_part() {
+    // D1
+    let hcl = vector("az-snp-vtpm/hcl-report.bin");
+    for at in 0..hcl.len() {
+        let mut bad = hcl.clone();
+        bad[at] ^= 1;
+        if let Ok(read) = HclReport::parse(&bad) {
+            assert_eq!(read.as_bytes(), bad, "{at}");
+        }
+        if let Ok(read) = HclReport::parse(&hcl[..at]) {
+            assert_eq!(read.as_bytes(), &hcl[..at], "{at}");
+        }
+    }
+    let evidence = AzSnpEvidence::from_json(&text_of("az-snp-vtpm/evidence-v2.json")).unwrap();
+    let message = evidence.quote.message();
+    for at in 0..message.len() {
+        let mut bad = message.to_vec();
+        bad[at] ^= 1;
+        if let Ok(read) = TpmQuote::parse(&bad, &[], [[0; 32]; PCRS]) {
+            assert_eq!(read.message(), bad, "{at}");
+        }
+        assert!(TpmQuote::parse(&message[..at], &[], [[0; 32]; PCRS]).is_err(), "{at}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(
+        text in ".{0,200}",
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        version: u32,
+    ) {
+        let _ = AzSnpEvidence::from_json(&text);
+        let _ = AzTdxEvidence::from_json(&text);
+        prop_assert!(HclReport::parse(&bytes).is_err());
+        if let Ok(quote) = TpmQuote::parse(&bytes, &[], [[0; 32]; PCRS]) {
+            prop_assert_eq!(quote.message(), bytes);
+        }
+        let known = text_of("az-snp-vtpm/evidence-v1.json");
+        let other = known.replacen("\"version\": 1", &format!("\"version\": {version}"), 1);
+        let _ = AzSnpEvidence::from_json(&other);
+    }
+}

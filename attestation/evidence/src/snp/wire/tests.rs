@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -171,5 +172,52 @@ fn every_truncation_is_refused() {
     let text = text.trim_end();
     for end in 0..text.len() {
         assert!(Evidence::from_json(&text[..end]).is_err(), "{end}");
+    }
+}
+
+#[test]
+fn a_changed_byte_is_an_error_or_other_evidence() {
+    // D1
+    let ours = ours("trustee/test-report.bin").to_json().unwrap().to_string();
+    for text in [real(), ours] {
+        let good = Evidence::from_json(&text).unwrap();
+        for at in 0..text.trim_end().len() {
+            let mut bad = text.clone().into_bytes();
+            bad[at] ^= 1;
+            let Ok(bad) = String::from_utf8(bad) else { continue };
+            assert!(Evidence::from_json(&bad).ok().as_ref() != Some(&good), "{at}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(
+        report_data: [u8; 32],
+        chip: [u8; 32],
+        signature in proptest::collection::vec(any::<u8>(), 144),
+        certificates in proptest::collection::vec(
+            (0_usize..4, proptest::collection::vec(any::<u8>(), 0..40)), 0..5),
+    ) {
+        use CertificateKind::*;
+        let mut bytes = vector("trustee/test-report.bin");
+        bytes[0x50..0x70].copy_from_slice(&report_data);
+        bytes[0x1A0..0x1C0].copy_from_slice(&chip);
+        bytes[0x2A0..0x330].copy_from_slice(&signature);
+        let entry = |(kind, data): (usize, Vec<u8>)| {
+            TableEntry { kind: [Ark, Ask, Vcek, Crl][kind], data }
+        };
+        let evidence = Evidence {
+            report: Report::parse(&bytes).unwrap(),
+            certificates: certificates.into_iter().map(entry).collect(),
+        };
+        let text = evidence.to_json().unwrap().to_string();
+        prop_assert_eq!(Evidence::from_json(&text).unwrap(), evidence);
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in ".{0,200}", number: u32) {
+        let _ = Evidence::from_json(&text);
+        let _ = Evidence::from_json(&real().replacen(": 1", &format!(": {number}"), 1));
     }
 }

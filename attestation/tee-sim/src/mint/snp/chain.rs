@@ -81,8 +81,9 @@ impl CrlPart {
             validity: self.validity,
             revoked: self.revoked.iter().map(|serial| vec![*serial]).collect(),
             number: 1,
-            key_id: keys.bytes("ark key id"),
+            key_id: Some(keys.bytes("ark key id")),
             scoped: self.scoped,
+            more: Vec::new(),
         };
         Ok(plan.signed_by(keys.rsa(self.signed_by)?)?)
     }

@@ -309,8 +309,9 @@ impl ListPlan {
             validity: self.validity,
             revoked: self.revoked.iter().map(|serial| vec![*serial]).collect(),
             number: 1,
-            key_id: keys.bytes(self.signed_by),
+            key_id: Some(keys.bytes(self.signed_by)),
             scoped: self.scoped,
+            more: Vec::new(),
         };
         Ok(plan.signed_by(&keys.p256(self.signed_by)?)?)
     }

@@ -100,7 +100,7 @@ pub(super) static D7: Case = Case {
     level: Level::U,
     attack: "trailing bytes, members twice, lengths that lie, nesting without end",
     defence: Defence::Code(Guard {
-        function: "casemate_evidence::collateral::duplicates::refuse",
+        function: "casemate_evidence::json::refuse_duplicates",
         sabotage: "Ok(())",
     }),
     run: |_| Box::pin(async { send_malformed() }),
