@@ -138,6 +138,9 @@ impl FetchError {
                 "check the clock; if it is right, the service has stale things: use another"
             }
             Self::NotGenuine { .. } => "do not use that service: ask the vendor's own",
+            Self::Offered { source, .. } if matches!(**source, CheckError::Revoked { .. }) => {
+                "fetch it anew from the vendor's own service: what a revoked key signed is not used"
+            }
             Self::Offered { .. } => "give what belongs to the report, or nothing",
             Self::NoProduct => "name the product line",
             Self::NoRoot { .. } => "configure the root of the product line",

@@ -18,8 +18,12 @@ use casemate_collateral::Https;
 use casemate_collateral::IntelService;
 use casemate_collateral::MAX_BUNDLE_BYTES;
 use casemate_collateral::Platform;
+use casemate_evidence::az_vtpm::AzSnpEvidence;
+use casemate_evidence::az_vtpm::AzTdxEvidence;
 use casemate_evidence::snp::Certificate;
+use casemate_evidence::snp::Evidence as SnpEvidence;
 use casemate_evidence::snp::Report;
+use casemate_evidence::tdx::Evidence as TdxEvidence;
 use casemate_evidence::tdx::Quote;
 
 use crate::args::CollateralCommand;
@@ -54,7 +58,7 @@ fn fetch(args: &FetchArgs) -> Result<(), Failure> {
     let now = now(&args.kept);
     let setbacks = match (&args.report, &args.quote) {
         (Some(path), _) => {
-            let report = Report::parse(&evidence(path)?).map_err(|error| unusable(path, &error))?;
+            let report = report(path)?;
             let offered = match &args.vcek {
                 Some(path) => Certificate::read_all(&file::read(path, MAX_CERTIFICATES)?)
                     .map_err(|error| unusable(path, &error))?,
@@ -66,7 +70,7 @@ fn fetch(args: &FetchArgs) -> Result<(), Failure> {
             found.setbacks
         }
         (None, Some(path)) => {
-            let quote = Quote::parse(&evidence(path)?).map_err(|error| unusable(path, &error))?;
+            let quote = quote(path)?;
             let platform = Platform::of(&quote).map_err(|error| unusable(path, &error))?;
             let found = runtime.block_on(client.tdx(platform, args.update, now));
             let found = found.map_err(|error| failed(&error))?;
@@ -130,11 +134,42 @@ fn default_cache() -> Option<PathBuf> {
     Some(cache.join("casemate/collateral"))
 }
 
-/// A report or quote, binary or in hexadecimal.
+/// A report, binary, in hexadecimal, or in evidence JSON, also that of Azure's guests.
+fn report(path: &Path) -> Result<Report, Failure> {
+    let bytes = evidence(path)?;
+    if let Some(json) = json(&bytes) {
+        if let Ok(evidence) = AzSnpEvidence::from_json(json) {
+            return Ok(evidence.report);
+        }
+        let evidence = SnpEvidence::from_json(json).map_err(|error| unusable(path, &error))?;
+        return Ok(evidence.report);
+    }
+    Report::parse(&bytes).map_err(|error| unusable(path, &error))
+}
+
+/// A quote, as [`report`].
+fn quote(path: &Path) -> Result<Quote, Failure> {
+    let bytes = evidence(path)?;
+    if let Some(json) = json(&bytes) {
+        if let Ok(evidence) = AzTdxEvidence::from_json(json) {
+            return Ok(evidence.td.quote);
+        }
+        let evidence = TdxEvidence::from_json(json).map_err(|error| unusable(path, &error))?;
+        return Ok(evidence.quote);
+    }
+    Quote::parse(&bytes).map_err(|error| unusable(path, &error))
+}
+
+/// Bytes, with hexadecimal digits undone.
 fn evidence(path: &Path) -> Result<Vec<u8>, Failure> {
     let bytes = file::read(path, MAX_EVIDENCE)?;
     let digits: Vec<u8> = bytes.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
     Ok(hex::decode(digits).unwrap_or(bytes))
+}
+
+/// The text of a JSON object; neither a report nor a quote begins like one.
+fn json(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|text| text.trim_start().starts_with('{'))
 }
 
 fn now(args: &KeptArgs) -> u64 {
@@ -153,5 +188,5 @@ fn unusable(path: &Path, error: &dyn std::error::Error) -> Failure {
 
 /// Largest file of certificates, bytes.
 const MAX_CERTIFICATES: u64 = 256 << 10;
-/// Largest report or quote, bytes, in hexadecimal too.
-const MAX_EVIDENCE: u64 = 256 << 10;
+/// Largest report, quote or evidence JSON, bytes, in hexadecimal too; an event log may be in it.
+const MAX_EVIDENCE: u64 = 4 << 20;

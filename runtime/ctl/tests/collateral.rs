@@ -171,3 +171,34 @@ fn what_is_given_is_read_before_anybody_is_asked() {
         assert_eq!(refused.status.code(), Some(2), "{url}");
     }
 }
+
+#[test]
+fn evidence_json_says_which_platform_is_meant() {
+    let vector = |name: &str| {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/");
+        format!("{path}{name}")
+    };
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("root.pem"), Authority::new().ark_pem()).unwrap();
+    // Nobody is there, and the line says what was asked for.
+    for (option, service, name, asked) in [
+        ("--quote", "--pccs", "az-tdx-vtpm/evidence-v1.json", "http://127.0.0.1:1/"),
+        ("--report", "--kds", "az-snp-vtpm/evidence-v2.json", "http://127.0.0.1:1/vcek/v1/"),
+        ("--report", "--kds", "snp/trustee/e2e-evidence.json", "http://127.0.0.1:1/vcek/v1/"),
+    ] {
+        let file = vector(name);
+        let args =
+            ["collateral", "fetch", option, &file, service, "http://127.0.0.1:1", "--out", "found"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
+        command.current_dir(dir.path()).args(args).args(["--cache", "kept", "--at", AT]);
+        let line = stderr(&command.output().unwrap());
+        assert!(
+            line.starts_with(&format!("collateral-unreachable: failed to fetch {asked}")),
+            "{line}"
+        );
+        let args =
+            ["collateral", "fetch", if option == "--quote" { "--report" } else { "--quote" }];
+        let wrong = casemate(dir.path(), &[&args[..], &[&file, "--out", "found"]].concat());
+        assert!(stderr(&wrong).starts_with(&format!("file: {file}: ")), "{}", stderr(&wrong));
+    }
+}

@@ -19,6 +19,7 @@ use casemate_kbs_protocol::ProblemType;
 use casemate_kbs_protocol::Tee;
 use casemate_kbs_protocol::TeePublicKey;
 use casemate_verifier::Code;
+use casemate_verifier::Line;
 use casemate_verifier::Measurement;
 use casemate_verifier::TrustVector;
 use casemate_verifier::Verdict;
@@ -237,8 +238,12 @@ fn is_for_want_of_collateral(verdict: &Verdict) -> bool {
 
 /// Names the broken rules. The values are in the audit log: a guest's host need not see them.
 fn explain(verdict: &Verdict) -> Refusal {
+    // Collateral that nobody asked for, since the rest is refused whatever it says, is no reason.
+    let is_asked_for = |line: &&Line| line.code != Code::CollateralMissing;
+    let alone = !verdict.reasons().any(|line| is_asked_for(&line));
     let broken: Vec<String> = verdict
         .reasons()
+        .filter(|line| alone || is_asked_for(line))
         .take(MAX_EXPLAINED)
         .map(|line| format!("{} (not true: {})", line.claim, line.rule))
         .collect();

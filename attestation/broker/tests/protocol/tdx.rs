@@ -225,6 +225,7 @@ async fn each_fault_of_a_quote_is_refused_for_its_own_reason() {
         assert_eq!(error.code(), Code::AttestRefused, "{error}");
         assert_eq!(refused_claims(&place), [claim], "{error}");
         assert!(error.to_string().contains(claim), "{error}");
+        assert!(!error.to_string().contains("collateral"), "{error}");
         assert!(service.asked().is_empty(), "{faults:?}");
         place.stop().await;
     }

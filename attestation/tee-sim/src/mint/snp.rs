@@ -102,6 +102,12 @@ impl Options {
         }
     }
 
+    /// A strict guest on another product, of the same time and with the same values bound.
+    fn on(&self, product: Product) -> Self {
+        let Self { report_data, host_data, measurement, at, .. } = *self;
+        Self { report_data, host_data, measurement, ..Self::new(product, at) }
+    }
+
     /// Mints good evidence, or with faults.
     ///
     /// # Errors

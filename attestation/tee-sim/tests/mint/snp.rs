@@ -118,6 +118,23 @@ fn each_fault_is_found_for_its_own_reason() {
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
 
+/// Faults of a product mint another one, for the same verifier.
+#[test]
+fn a_fault_keeps_what_is_bound() {
+    let base = Options {
+        report_data: [0x11; 64],
+        host_data: [0x22; 32],
+        measurement: [0x33; 48],
+        ..options(Product::Genoa, ReportVersion::V5, SignerKind::Vcek)
+    };
+    for fault in SnpFault::ALL {
+        let told = base.mint(keys(), &[*fault]).unwrap().told;
+        assert_eq!(told.report_data, "11".repeat(64), "{fault:?}");
+        assert_eq!(told.host_data, "22".repeat(32), "{fault:?}");
+        assert_eq!(told.measurement, "33".repeat(48), "{fault:?}");
+    }
+}
+
 /// A fault is a matter of policy only if it says so.
 #[test]
 fn what_needs_no_policy_is_refused_without_one() {

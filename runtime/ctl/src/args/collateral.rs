@@ -24,10 +24,10 @@ pub(crate) enum CollateralCommand {
 
 #[derive(Debug, Parser)]
 pub(crate) struct FetchArgs {
-    /// An SNP report, binary or in hexadecimal
+    /// An SNP report, binary or in hexadecimal, or evidence JSON with one
     #[arg(long, value_name = "FILE", required_unless_present = "quote", conflicts_with = "quote")]
     pub(crate) report: Option<PathBuf>,
-    /// A TDX quote, binary or in hexadecimal
+    /// A TDX quote, binary or in hexadecimal, or evidence JSON with one
     #[arg(long, value_name = "FILE")]
     pub(crate) quote: Option<PathBuf>,
     /// Certificates that the host gave with the report, DER or PEM: used if they belong to it

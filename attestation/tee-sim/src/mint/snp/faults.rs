@@ -73,22 +73,22 @@ faults! {
     // what the leaf says
     ProductCpuid "product-cpuid" "D5" ["product"] []
         "CPUID is of another product line than certificates and root",
-        @from |options| *options = Options::new(Product::Genoa, options.at),
+        @from |options| *options = options.on(Product::Genoa),
         |plan| other_cpu(plan, [0x19, 0x01, 1]);
     ProductUnknownCpu "product-unknown-cpu" "D5" ["product"] []
         "CPUID is of no known product line",
-        @from |options| *options = Options::new(Product::Genoa, options.at),
+        @from |options| *options = options.on(Product::Genoa),
         |plan| other_cpu(plan, [0x19, 0x7f, 1]);
     ProductCertificate "product-certificate" "D5" ["product"] []
         "the leaf names another product line than CPUID and the rest of the chain",
-        @from |options| *options = Options::new(Product::Genoa, options.at),
+        @from |options| *options = options.on(Product::Genoa),
         |plan| plan.leaf.endorsement.product = "Milan".to_owned();
     ProductNameUnknown "product-name-unknown" "D5" ["product"] []
         "the leaf names a product line that does not exist",
         |plan| plan.leaf.endorsement.product = "Venice".to_owned();
     ProductDenied "product-denied" "D5" ["product"] [Policy]
         "everything is of a product line whose root seed can be extracted, and nobody allowed it",
-        @from |options| *options = Options::new(Product::Milan, options.at),
+        @from |options| *options = options.on(Product::Milan),
         |plan| plan.policy.allow_product = false;
     HwidOther "hwid-other" "D2" ["hwid"] []
         "the leaf chains and is of the right TCB, but of another chip",
@@ -157,7 +157,7 @@ faults! {
         |plan| other_level(plan, level::MICROCODE);
     TcbCertificateFmc "tcb-certificate-fmc" "D2" ["tcb"] []
         "the leaf was issued for another controller firmware than the reported one",
-        @from |options| *options = Options::new(Product::Turin, options.at),
+        @from |options| *options = options.on(Product::Turin),
         |plan| other_level(plan, level::FMC);
     TcbCertificateReserved "tcb-certificate-reserved" "D2" ["reserved" "tcb" "certificate"] []
         "a level of the leaf without a meaning is not zero",
@@ -186,7 +186,7 @@ faults! {
         };
     TcbReportedFmc "tcb-fmc-below-floor" "D3" ["tcb"] [Policy]
         "the reported controller firmware is below the floor",
-        @from |options| *options = Options::new(Product::Turin, options.at),
+        @from |options| *options = options.on(Product::Turin),
         |plan| {
             let levels = Levels { fmc: plan.options.tcb.fmc.saturating_sub(1), ..plan.options.tcb };
             plan.report.reported_tcb = tcb_bytes(plan.options.product, levels);
@@ -308,7 +308,7 @@ faults! {
         |plan| set64(&mut plan.report.platform_info, 1 << 20);
     PlatformInfoOtherProduct "platform-info-other-product" "D4" ["platform-info" "reserved"] []
         "a bit of PLATFORM_INFO that has a meaning on Turin alone is set on Genoa",
-        @from |options| *options = Options::new(Product::Genoa, options.at),
+        @from |options| *options = options.on(Product::Genoa),
         |plan| set64(&mut plan.report.platform_info, 1 << 6);
     MitigationLaunch "mitigation-launch" "D3" ["mitigation"] [Policy]
         "a mitigation was not in place at launch",
