@@ -85,6 +85,7 @@ pub use sbom::crates;
 pub use sbom::sbom;
 pub use tee::ImageTee;
 pub use variables::VariablesError;
+pub use variables::has_variables;
 pub use verify::Difference;
 pub use verify::VerifyError;
 pub use verify::verify;
