@@ -16,6 +16,7 @@ use casemate_guest_image::inputs;
 use casemate_guest_image::inputs::FetchError;
 use casemate_guest_image::inputs::Lock;
 use casemate_guest_image::signature;
+use casemate_guest_image::signature::SignatureError;
 use casemate_launch_digest::id_block::KeyDigest;
 use casemate_launch_digest::snp::GuestPolicy;
 use ring::rand::SystemRandom;
@@ -184,7 +185,8 @@ fn has_signature(folder: &Path) -> Result<bool, Failure> {
         "guest-image.signature",
         format_args!("{} is no signature on P-384", path.display()),
         DO_NOT_ACCEPT,
-    ))
+    )
+    .refused())
 }
 
 fn demand_signature(folder: &Path, key: &Path) -> Result<(), Failure> {
@@ -194,12 +196,20 @@ fn demand_signature(folder: &Path, key: &Path) -> Result<(), Failure> {
             "guest-image.unsigned",
             format_args!("{} is missing: nobody signed the reference values", path.display()),
             "copy it from the release bundle, or sign: casemate guest-image build --sign-key",
-        ));
+        )
+        .refused());
     }
     let values = file::read(&folder.join(ReferenceValues::FILE), ReferenceValues::MAX_SIZE)?;
     let found = file::read(&path, MAX_KEY_FILE)?;
-    signature::verify(&file::read(key, MAX_KEY_FILE)?, &values, &found)
-        .map_err(|error| Failure::new("guest-image.signature", error, DO_NOT_ACCEPT))
+    signature::verify(&file::read(key, MAX_KEY_FILE)?, &values, &found).map_err(|error| match error
+    {
+        SignatureError::NoKey => Failure::new(
+            "key",
+            format_args!("{}: {error}", key.display()),
+            "give the public key: openssl pkey -in KEY -pubout",
+        ),
+        _ => Failure::new("guest-image.signature", error, DO_NOT_ACCEPT).refused(),
+    })
 }
 
 /// Judges the ID blocks and says what they bind.
@@ -209,7 +219,9 @@ fn id_blocks(args: &VerifyArgs) -> Result<String, Failure> {
     let demand = IdBlockDemand { policy, id_key: args.id_key_digest.map(KeyDigest) };
     let bound = casemate_guest_image::verify_id_blocks(&args.dir, &demand).map_err(|problem| {
         let (code, next) = advice(&problem);
-        Failure::new(code, chain(&problem), next)
+        let failure = Failure::new(code, chain(&problem), next);
+        // Of a judged pair; a file that is none, or cannot be read, is not judged.
+        if code.contains('.') { failure.refused() } else { failure }
     })?;
     Ok(bound.iter().fold(String::new(), |text, launch| {
         let (block, auth) = (launch.identity.block(), launch.identity.auth());
@@ -249,7 +261,7 @@ fn demand_values(folder: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format_args!("{} is not what the files lead to", ReferenceValues::FILE);
-    Err(Failure::new("guest-image", message, DO_NOT_ACCEPT))
+    Err(Failure::new("guest-image", message, DO_NOT_ACCEPT).refused())
 }
 
 const DO_NOT_ACCEPT: &str = "do not accept guests by these reference values";
@@ -263,7 +275,7 @@ fn demand_whole(folder: &Path) -> Result<(), Failure> {
     }
     let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
     let message = format_args!("{}: {}", folder.display(), list.join(", "));
-    Err(Failure::new("guest-image", message, next))
+    Err(Failure::new("guest-image", message, next).refused())
 }
 
 /// Largest output of `cargo metadata` and largest bill of materials, in bytes.
