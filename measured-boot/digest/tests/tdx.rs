@@ -364,12 +364,13 @@ fn the_kernel_event_covers_what_the_signer_of_a_kernel_signed() {
 fn what_no_vector_covers_is_not_shown() {
     let Some(image) = fixtures::tdx_firmware() else { return };
     let plan = plan(&image);
+    let nothing = EventDigest::of(b"");
     let inputs = Rtmr0Inputs {
         generation: OvmfGeneration::Since202505,
         plan: &plan,
         ram: 2 << 30,
         secure_boot_keys: true,
-        acpi: Acpi::Files { loader: b"", rsdp: b"", tables: b"" },
+        acpi: Acpi::Digests { loader: nothing, rsdp: nothing, tables: nothing },
         boot_option: BootOption::Digest(EventDigest::of(b"")),
     };
     let value = predict(&rtmr0_events(&inputs).unwrap());

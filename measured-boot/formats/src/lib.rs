@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Boot formats, bytes in and bytes out: firmware metadata for SEV and TDX, kernel files, the SEV
-//! kernel-hashes table, IGVM files, initdata.
+//! kernel-hashes table, IGVM files, ACPI files of QEMU, initdata.
 //!
 //! These formats say what a confidential guest is and who owns it, so the host writes them, the
 //! owner predicts them, and the guest and the software PSP read them back. Nobody trusts the
@@ -26,6 +26,7 @@
 
 #![cfg_attr(test, allow(clippy::as_conversions, reason = "small numbers of known size"))]
 
+pub mod acpi;
 pub mod bzimage;
 mod guid;
 pub mod igvm;

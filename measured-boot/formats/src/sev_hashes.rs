@@ -15,6 +15,7 @@ use ring::digest;
 
 use crate::guid::Guid;
 use crate::guid::guid;
+use crate::words::take;
 
 /// Size of the table with its padding, in bytes.
 pub const TABLE_SIZE: usize = 176;
@@ -234,12 +235,6 @@ impl Entry {
             Self::Kernel => "kernel",
         }
     }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (taken, after) = rest.split_first_chunk()?;
-    *rest = after;
-    Some(*taken)
 }
 
 fn put<const N: usize>(rest: &mut &mut [u8], bytes: &[u8; N]) {

@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Little-endian words.
+//! Taking bytes apart: fields one after the other, and little-endian words.
+
+/// Takes the next bytes off the front; `None` if fewer are left.
+pub(crate) fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*taken)
+}
 
 /// Splits bytes into little-endian words; `N` must be four times `M`.
 pub(crate) fn words<const N: usize, const M: usize>(bytes: [u8; N]) -> [u32; M] {

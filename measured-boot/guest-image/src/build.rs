@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Puts the parts of a guest image together.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -32,8 +31,11 @@ use crate::elf;
 use crate::image::MAX_PART_SIZE;
 use crate::image::read_capped;
 use crate::inputs::Lock;
+use crate::libraries;
 use crate::modules::ModuleTree;
-use crate::sbom;
+use crate::output::Output;
+use crate::output::OutputError;
+use crate::sbom::sbom;
 use crate::variables::VariablesError;
 use crate::variables::without_variables;
 
@@ -79,7 +81,7 @@ impl Kind<'_> {
 }
 
 /// Builds a guest image into a folder, which comes into being whole or not at all. An earlier guest
-/// image in its place is replaced.
+/// image in its place is replaced, if nothing else lies in its folder.
 ///
 /// # Errors
 ///
@@ -87,6 +89,7 @@ impl Kind<'_> {
 /// [`BuildError`].
 pub fn build(inputs: &BuildInputs<'_>, out: &Path) -> Result<Manifest, BuildError> {
     let read = |path: &Path| read_capped(path, MAX_PART_SIZE).map_err(BuildError::Input);
+    let output = Output::find(out)?;
     let tee = inputs.lock.tee();
     if tee == ImageTee::Tdx && matches!(inputs.kind, Kind::Simulated { .. }) {
         return Err(BuildError::NoSimulatedTdx);
@@ -120,7 +123,9 @@ pub fn build(inputs: &BuildInputs<'_>, out: &Path) -> Result<Manifest, BuildErro
             .collect(),
         initramfs_files: archive.files().map(file_record).collect(),
     };
-    let bill = sbom(&manifest, inputs.crates);
+    let programs = archive.files().filter(|(path, _)| ["init", "casemate-agent"].contains(path));
+    let programs = programs.map(|(path, program)| (path, libraries(program))).collect();
+    let bill = sbom(&manifest, inputs.crates, &programs);
     let image = GuestImage {
         manifest,
         firmware,
@@ -138,7 +143,7 @@ pub fn build(inputs: &BuildInputs<'_>, out: &Path) -> Result<Manifest, BuildErro
         (SBOM_FILE, bill.as_bytes()),
         (ReferenceValues::FILE, values.as_bytes()),
     ];
-    publish(out, &image, &beside)?;
+    output.publish(image.parts().into_iter().chain(beside))?;
     Ok(image.manifest)
 }
 
@@ -217,21 +222,9 @@ pub enum BuildError {
         #[source]
         source: serde_json::Error,
     },
-    /// The output folder holds something else than a guest image.
-    #[error("{} exists and is not a guest image", path.display())]
-    OutputTaken {
-        /// Its path.
-        path: PathBuf,
-    },
-    /// A file or folder cannot be written.
-    #[error("failed to write {}", path.display())]
-    Write {
-        /// Its path.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    /// The output folder cannot be replaced or written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
 }
 
 /// The firmware as the guest gets it.
@@ -305,30 +298,6 @@ fn compress(archive: &[u8]) -> Result<Vec<u8>, BuildError> {
 fn file_record((path, contents): (&str, &[u8])) -> FileRecord {
     let PartRecord { size, sha256 } = PartRecord::of(contents);
     FileRecord { path: path.to_owned(), size, sha256 }
-}
-
-/// Writes all files into a folder beside the output, then puts that in its place.
-fn publish(out: &Path, image: &GuestImage, beside: &[(&str, &[u8])]) -> Result<(), BuildError> {
-    let write_error = |path: &Path| {
-        let path = path.to_owned();
-        move |source| BuildError::Write { path, source }
-    };
-    if out.exists() && !out.join(Manifest::FILE).exists() {
-        return Err(BuildError::OutputTaken { path: out.to_owned() });
-    }
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = out.with_file_name(name);
-    fs::create_dir_all(&partial).map_err(write_error(&partial))?;
-
-    for (name, bytes) in image.parts().into_iter().chain(beside.iter().copied()) {
-        let path = partial.join(name);
-        fs::write(&path, bytes).map_err(write_error(&path))?;
-    }
-    if out.exists() {
-        fs::remove_dir_all(out).map_err(write_error(out))?;
-    }
-    fs::rename(&partial, out).map_err(write_error(out))
 }
 
 /// Folders that the agent mounts on.

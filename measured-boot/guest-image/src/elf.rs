@@ -28,6 +28,15 @@ pub(crate) fn check_static_program(program: &[u8]) -> Result<(), ElfError> {
     Ok(())
 }
 
+/// What compilers and linkers wrote into a program about themselves; nothing if it cannot be read.
+pub(crate) fn comments(program: &[u8]) -> Vec<String> {
+    let file = ElfFile64::<Endianness>::parse(program).ok();
+    let section = file.as_ref().and_then(|file| file.section_by_name(".comment"));
+    let data = section.and_then(|section| section.data().ok()).unwrap_or_default();
+    let texts = data.split(|byte| *byte == 0).filter(|text| !text.is_empty());
+    texts.filter_map(|text| String::from_utf8(text.to_vec()).ok()).collect()
+}
+
 /// The `key=value` pairs of a kernel module's `.modinfo` section; the last one of a key counts.
 pub(crate) fn module_info(module: &[u8]) -> Result<BTreeMap<String, String>, ElfError> {
     let file = ElfFile64::<Endianness>::parse(module).map_err(ElfError::malformed)?;

@@ -8,7 +8,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::FileRecord;
 use crate::KindName;
+use crate::Library;
 use crate::Manifest;
 use crate::Sha256;
 
@@ -23,6 +25,16 @@ pub struct Crate {
     pub license: Option<String>,
     /// Whether it comes from the public registry; the others are of this project.
     pub published: bool,
+    /// References of the crates that it is built from, in the bill of materials.
+    pub needs: Vec<String>,
+    /// The library of the system that it links.
+    pub library: Option<Library>,
+}
+
+impl Crate {
+    fn reference(&self) -> String {
+        reference(&self.name, &self.version)
+    }
 }
 
 /// Finds the crates that the guest's programs are built from in the output of
@@ -53,6 +65,12 @@ pub fn crates(metadata: &[u8], kind: KindName) -> Result<Vec<Crate>, SbomError> 
             waiting.extend(needed.map(|dependency| &*dependency.pkg));
         }
     }
+    let needs = |id: &str| {
+        let dependencies = nodes.get(id).map(|node| node.deps.as_slice()).unwrap_or_default();
+        let built = dependencies.iter().filter(|dependency| dependency.is_built());
+        let packages = built.filter_map(|dependency| packages.get(&*dependency.pkg));
+        packages.map(|package| reference(&package.name, &package.version)).collect::<BTreeSet<_>>()
+    };
     let mut crates: Vec<_> = seen
         .iter()
         .filter_map(|id| packages.get(id))
@@ -61,62 +79,139 @@ pub fn crates(metadata: &[u8], kind: KindName) -> Result<Vec<Crate>, SbomError> 
             version: package.version.clone(),
             license: package.license.clone(),
             published: package.source.is_some(),
+            needs: needs(&package.id).into_iter().collect(),
+            library: (package.name == "libseccomp-sys").then(libseccomp),
         })
         .collect();
     crates.sort();
     Ok(crates)
 }
 
-/// Writes the bill of materials; the same image and crates give the same bytes.
-#[must_use]
-pub fn sbom(manifest: &Manifest, crates: &[Crate]) -> String {
-    let mut components = Vec::new();
-    for package in [&manifest.inputs.firmware, &manifest.inputs.kernel] {
-        let name = percent(&package.package);
-        let purl = format!(
-            "pkg:deb/debian/{name}@{}?arch={}",
-            percent(&package.version),
-            package.architecture
-        );
-        components.push(json!({
+/// The only crate of the guest's programs that links a library of the system links this one. Nothing
+/// in a program tells its version.
+fn libseccomp() -> Library {
+    Library {
+        name: "libseccomp".to_owned(),
+        version: None,
+        package: Some("libseccomp-dev".to_owned()),
+        license: "LGPL-2.1-only",
+    }
+}
+
+/// Writes the bill of materials; the same image, crates and programs give the same bytes.
+///
+/// `programs` are the files of the initramfs that are programs, each with the libraries in it.
+pub(crate) fn sbom(
+    manifest: &Manifest,
+    crates: &[Crate],
+    programs: &BTreeMap<&str, Vec<Library>>,
+) -> String {
+    let mut bill = Bill::default();
+    let [firmware, kernel] = [&manifest.inputs.firmware, &manifest.inputs.kernel].map(|package| {
+        let purl = debian(&package.package, &package.version, &package.architecture);
+        let component = json!({
             "type": "operating-system",
             "bom-ref": purl,
             "name": package.package,
             "version": package.version,
             "purl": purl,
             "hashes": hashes(&package.sha256),
-        }));
-    }
+        });
+        bill.add(&purl, component, []);
+        purl
+    });
+    let in_initramfs = |record: &FileRecord| format!("initramfs:{}", record.path);
     for (name, part) in &manifest.parts {
-        components.push(file(&format!("part:{name}"), name, &part.sha256));
+        let reference = format!("part:{name}");
+        let made_of = match name.as_str() {
+            Manifest::FIRMWARE => vec![firmware.clone()],
+            Manifest::KERNEL => vec![kernel.clone()],
+            Manifest::INITRAMFS => manifest.initramfs_files.iter().map(in_initramfs).collect(),
+            _ => Vec::new(),
+        };
+        bill.add(&reference, file(&reference, name, &part.sha256), made_of);
     }
     for record in &manifest.initramfs_files {
-        let reference = format!("initramfs:{}", record.path);
-        components.push(file(&reference, &record.path, &record.sha256));
+        let reference = in_initramfs(record);
+        let mut made_of = Vec::new();
+        if let Some(libraries) = programs.get(record.path.as_str()) {
+            let program = program_at(manifest.kind, &record.path);
+            made_of.extend(crates.iter().filter(|part| part.name == program).map(Crate::reference));
+            made_of.extend(libraries.iter().map(Library::reference));
+        } else if record.path.ends_with(".ko.xz") {
+            made_of.push(kernel.clone());
+        }
+        bill.add(&reference, file(&reference, &record.path, &record.sha256), made_of);
     }
     for part in crates {
-        components.push(library(part));
+        let library = part.library.as_ref().map(Library::reference);
+        bill.add(&part.reference(), of_crate(part), part.needs.iter().cloned().chain(library));
     }
-    let kind = match manifest.kind {
-        KindName::Production => "production",
-        KindName::Simulated => "simulated",
-    };
-    let bom = json!({
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.5",
-        "version": 1,
-        "metadata": {
-            "component": {
-                "type": "firmware",
-                "bom-ref": "casemate-guest-image",
-                "name": format!("casemate-guest-image-{kind}"),
-                "version": env!("CARGO_PKG_VERSION"),
-            },
-        },
-        "components": components,
-    });
-    format!("{bom:#}\n")
+    let libraries = programs.values().flatten();
+    let libraries = libraries.chain(crates.iter().filter_map(|part| part.library.as_ref()));
+    for library in libraries.collect::<BTreeSet<_>>() {
+        bill.add(&library.reference(), of_library(library), []);
+    }
+    bill.text(manifest, [firmware, kernel])
 }
+
+/// The crate of a program in the initramfs.
+fn program_at(kind: KindName, path: &str) -> &'static str {
+    match (kind, path) {
+        (KindName::Simulated, "init") => "casemate-tee-sim-device",
+        _ => "casemate-agent",
+    }
+}
+
+/// Components, and what each is made of.
+#[derive(Default)]
+struct Bill {
+    components: Vec<Value>,
+    dependencies: Vec<Value>,
+}
+
+impl Bill {
+    fn add(
+        &mut self,
+        reference: &str,
+        component: Value,
+        made_of: impl IntoIterator<Item = String>,
+    ) {
+        self.components.push(component);
+        let made_of: BTreeSet<_> = made_of.into_iter().collect();
+        self.dependencies.push(json!({"ref": reference, "dependsOn": made_of}));
+    }
+
+    fn text(self, manifest: &Manifest, packages: [String; 2]) -> String {
+        let kind = match manifest.kind {
+            KindName::Production => "production",
+            KindName::Simulated => "simulated",
+        };
+        let parts = manifest.parts.keys().map(|name| format!("part:{name}"));
+        let made_of: BTreeSet<_> = parts.chain(packages).collect();
+        let mut dependencies = vec![json!({"ref": ROOT, "dependsOn": made_of})];
+        dependencies.extend(self.dependencies);
+        let bom = json!({
+            "bomFormat": "CycloneDX",
+            "specVersion": "1.5",
+            "version": 1,
+            "metadata": {
+                "component": {
+                    "type": "firmware",
+                    "bom-ref": ROOT,
+                    "name": format!("casemate-guest-image-{kind}"),
+                    "version": env!("CARGO_PKG_VERSION"),
+                },
+            },
+            "components": self.components,
+            "dependencies": dependencies,
+        });
+        format!("{bom:#}\n")
+    }
+}
+
+/// Reference of the image itself.
+const ROOT: &str = "casemate-guest-image";
 
 /// Name of the file that holds the bill of materials.
 pub const SBOM_FILE: &str = "sbom.cdx.json";
@@ -144,20 +239,53 @@ fn file(reference: &str, name: &str, sha256: &Sha256) -> Value {
     json!({"type": "file", "bom-ref": reference, "name": name, "hashes": hashes(sha256)})
 }
 
-fn library(part: &Crate) -> Value {
-    let purl = format!("pkg:cargo/{}@{}", part.name, percent(&part.version));
+fn of_crate(part: &Crate) -> Value {
+    let reference = part.reference();
     let mut component = json!({
-        "type": "library", "bom-ref": purl, "name": part.name, "version": part.version,
+        "type": "library", "bom-ref": reference, "name": part.name, "version": part.version,
     });
     if let Some(fields) = component.as_object_mut() {
         if part.published {
-            fields.insert("purl".to_owned(), json!(purl));
+            fields.insert("purl".to_owned(), json!(reference));
         }
         if let Some(license) = &part.license {
             fields.insert("licenses".to_owned(), json!([{ "expression": license }]));
         }
     }
     component
+}
+
+fn of_library(library: &Library) -> Value {
+    let mut component = json!({
+        "type": "library",
+        "bom-ref": library.reference(),
+        "name": library.name,
+        "licenses": [{ "expression": library.license }],
+    });
+    if let Some(fields) = component.as_object_mut() {
+        fields.extend(library.version.iter().map(|found| ("version".to_owned(), json!(found))));
+        fields.extend(library.purl().map(|purl| ("purl".to_owned(), json!(purl))));
+    }
+    component
+}
+
+impl Library {
+    fn reference(&self) -> String {
+        self.purl().unwrap_or_else(|| format!("library:{}", self.name))
+    }
+
+    /// The package, if its version is known.
+    fn purl(&self) -> Option<String> {
+        Some(debian(self.package.as_ref()?, self.version.as_ref()?, "amd64"))
+    }
+}
+
+fn reference(name: &str, version: &str) -> String {
+    format!("pkg:cargo/{name}@{}", percent(version))
+}
+
+fn debian(package: &str, version: &str, architecture: &str) -> String {
+    format!("pkg:deb/debian/{}@{}?arch={architecture}", percent(package), percent(version))
 }
 
 fn hashes(sha256: &Sha256) -> Value {
@@ -250,6 +378,9 @@ mod tests {
         let names: Vec<_> = crates.iter().map(|part| part.name.as_str()).collect();
         assert_eq!(names, ["build-only", "casemate-agent", "linked"]);
         assert_eq!(crates.iter().filter(|part| part.published).count(), 2);
+        let needs = |index: usize| crates[index].needs.as_slice();
+        assert_eq!(needs(1), ["pkg:cargo/linked@1.0.0"]);
+        assert_eq!((needs(2), needs(0)), (&["pkg:cargo/build-only@2.0.0".to_owned()][..], &[][..]));
     }
 
     #[test]

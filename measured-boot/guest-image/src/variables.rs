@@ -39,6 +39,15 @@ pub(crate) fn without_variables(firmware: &[u8]) -> Result<Vec<u8>, VariablesErr
     Ok(emptied)
 }
 
+/// Whether TDX firmware comes with variables, secure boot keys for instance.
+///
+/// # Errors
+///
+/// Firmware whose variables are not where and what TDVF says: see [`VariablesError`].
+pub fn has_variables(firmware: &[u8]) -> Result<bool, VariablesError> {
+    without_variables(firmware).map(|emptied| emptied != firmware)
+}
+
 /// Where the variables lie in a firmware volume: offset and length.
 fn variables(volume: &[u8]) -> Result<(usize, usize), VariablesError> {
     let bad = VariablesError::VolumeHeader;

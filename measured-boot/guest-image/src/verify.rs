@@ -83,7 +83,7 @@ pub enum VerifyError {
 }
 
 /// Files that belong to an image and are not measured.
-const BESIDE: [&str; 4] =
+pub(crate) const BESIDE: [&str; 4] =
     [Manifest::FILE, SBOM_FILE, ReferenceValues::FILE, ReferenceValues::SIGNATURE];
 
 /// One way in which a guest image departs from its manifest.

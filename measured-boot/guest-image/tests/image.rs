@@ -28,6 +28,7 @@ use casemate_guest_image::Kind;
 use casemate_guest_image::KindName;
 use casemate_guest_image::Manifest;
 use casemate_guest_image::ModuleError;
+use casemate_guest_image::OutputError;
 use casemate_guest_image::ReadError;
 use casemate_guest_image::ReferenceValues;
 use casemate_guest_image::SBOM_FILE;
@@ -264,7 +265,7 @@ fn refuses_inputs_that_make_no_measured_guest() {
     fs::create_dir(&taken).unwrap();
     fs::write(taken.join("precious"), "data").unwrap();
     let error = build(&good, &taken).unwrap_err();
-    assert!(matches!(error, BuildError::OutputTaken { .. }), "{error:?}");
+    assert!(matches!(error, BuildError::Output(OutputError::Holds { .. })), "{error:?}");
     assert!(taken.join("precious").exists());
 }
 
@@ -310,6 +311,8 @@ fn reference_values_and_bill_of_materials_lie_beside_the_image() {
         version: "1.0.0+build".to_owned(),
         license: Some("MIT".to_owned()),
         published: true,
+        needs: Vec::new(),
+        library: None,
     }];
     let inputs = fixtures::build_inputs(&debian, &probe, Kind::Production);
     build(&BuildInputs { crates: &crates, ..inputs }, &out).unwrap();
@@ -355,6 +358,78 @@ fn reference_values_and_bill_of_materials_lie_beside_the_image() {
     let references: std::collections::HashSet<_> =
         components.iter().map(|c| c["bom-ref"].as_str().unwrap()).collect();
     assert_eq!(references.len(), components.len());
+
+    // Each is in the tree of dependencies, which begins at the image and names nothing else.
+    let root = bill["metadata"]["component"]["bom-ref"].as_str().unwrap();
+    let tree = dependencies(&bill);
+    assert_eq!(tree.len(), components.len() + 1);
+    assert!(references.iter().all(|reference| tree.contains_key(reference)));
+    assert!(tree.values().flatten().all(|reference| references.contains(reference)));
+    assert!(tree[root].contains("part:initramfs"), "{:?}", tree[root]);
+    assert!(tree["part:initramfs"].contains("initramfs:init"), "{tree:?}");
+    let firmware = named(&firmware.package)["bom-ref"].as_str().unwrap();
+    assert!(tree["part:firmware.fd"].contains(firmware), "{tree:?}");
+    let std = named("rust-std")["bom-ref"].as_str().unwrap();
+    assert!(tree["initramfs:init"].contains(std), "{tree:?}");
+}
+
+/// What the bill of the built production image says of the agent, beside its crates; and what the
+/// linker is offered besides and takes nothing of: libelf and zlib, for a part of libbpf that is not
+/// used.
+#[test]
+fn the_bill_of_the_built_image_names_the_libraries_in_the_agent() {
+    let Some(images) = fixtures::built_images() else { return };
+    let bill = fs::read_to_string(images.join("production").join(SBOM_FILE)).unwrap();
+    let bill: serde_json::Value = serde_json::from_str(&bill).unwrap();
+    let components = bill["components"].as_array().unwrap();
+    let reference = |start: &str| {
+        let mut found = components.iter().filter_map(|component| component["bom-ref"].as_str());
+        let found = found.find(|reference| reference.starts_with(start));
+        found.unwrap_or_else(|| panic!("{start} is not in the bill"))
+    };
+    let tree = dependencies(&bill);
+    for needed in [
+        "pkg:deb/debian/libc6-dev@2.",
+        "pkg:deb/debian/libgcc-12-dev@12.",
+        "library:rust-std",
+        "pkg:cargo/casemate-agent@",
+    ] {
+        assert!(tree["initramfs:init"].contains(reference(needed)), "{needed}");
+    }
+    let libseccomp = reference("pkg:deb/debian/libseccomp-dev@2.");
+    assert!(tree[reference("pkg:cargo/libseccomp-sys@")].contains(libseccomp));
+    // Every crate is reached from the agent.
+    let mut reached = std::collections::BTreeSet::from([reference("pkg:cargo/casemate-agent@")]);
+    let mut waiting: Vec<_> = reached.iter().copied().collect();
+    while let Some(next) = waiting.pop() {
+        waiting.extend(tree[next].iter().copied().filter(|more| reached.insert(more)));
+    }
+    let crates = components.iter().filter_map(|component| component["bom-ref"].as_str());
+    let crates: Vec<_> = crates.filter(|found| found.starts_with("pkg:cargo/")).collect();
+    assert!(crates.len() > 100 && crates.iter().all(|found| reached.contains(found)));
+
+    let image = GuestImage::read(&images.join("production")).unwrap();
+    let agent = &unpack(&image.initramfs)["init"];
+    let holds = |text: &[u8]| agent.windows(text.len()).any(|window| window == text);
+    assert!(holds(b"GNU C Library (") && holds(b"filter for syscall"));
+    for foreign in [&b"invalid `Elf' handle"[..], b"inflate 1.", b"incorrect header check"] {
+        assert!(!holds(foreign), "{}", String::from_utf8_lossy(foreign));
+    }
+}
+
+/// What each component is made of.
+fn dependencies(bill: &serde_json::Value) -> BTreeMap<&str, std::collections::BTreeSet<&str>> {
+    let list = bill["dependencies"].as_array().unwrap();
+    let tree: BTreeMap<_, _> = list
+        .iter()
+        .map(|entry| {
+            let made_of = entry["dependsOn"].as_array().unwrap();
+            let made_of = made_of.iter().map(|reference| reference.as_str().unwrap()).collect();
+            (entry["ref"].as_str().unwrap(), made_of)
+        })
+        .collect();
+    assert_eq!(tree.len(), list.len());
+    tree
 }
 
 #[test]

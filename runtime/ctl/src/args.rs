@@ -139,7 +139,7 @@ pub(crate) struct BuildArgs {
     /// A key that signs the reference values: P-384, PKCS#8 in PEM
     #[arg(long, value_name = "FILE")]
     pub(crate) sign_key: Option<PathBuf>,
-    /// Directory of the guest image; an earlier one is replaced
+    /// Directory of the guest image; an earlier one is replaced if no other file lies in it
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
 }

@@ -13,12 +13,12 @@ pub(crate) struct Failure {
     code: &'static str,
     message: String,
     next: String,
-    exit: u8,
+    exit: Option<u8>,
 }
 
 impl Failure {
     pub(crate) fn new(code: &'static str, message: impl fmt::Display, next: &str) -> Self {
-        Self { code, message: message.to_string(), next: next.to_owned(), exit: 1 }
+        Self { code, message: message.to_string(), next: next.to_owned(), exit: None }
     }
 
     /// A failure with a code of the agent API and the whole chain of its causes.
@@ -26,14 +26,20 @@ impl Failure {
         Self::new(code.as_str(), chain(error), code.next_step())
     }
 
-    /// Ends the program with another code than 1.
+    /// Ends the program with this code, unless it was said before with which; without a word, it is
+    /// [`REFUSED`].
     pub(crate) fn exit(mut self, code: u8) -> Self {
-        self.exit = code;
+        self.exit.get_or_insert(code);
         self
     }
 
+    /// Something was judged and refused, rather than not understood.
+    pub(crate) fn refused(self) -> Self {
+        self.exit(REFUSED)
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.exit)
+        ExitCode::from(self.exit.unwrap_or(REFUSED))
     }
 
     /// Says another next step.
@@ -55,6 +61,11 @@ impl fmt::Display for Failure {
         Printable(&line).fmt(f)
     }
 }
+
+/// Exit code of what was judged and refused, and of commands that judge nothing.
+pub(crate) const REFUSED: u8 = 1;
+/// Exit code of input that cannot be used, so that there is no verdict; clap's too.
+pub(crate) const UNUSABLE: u8 = 2;
 
 /// A text for a terminal, on one line.
 ///
@@ -94,5 +105,13 @@ mod tests {
     fn is_one_line_without_control_characters() {
         let failure = Failure::new("short", "a\nb\u{1b}[31m", "do it").about("image x");
         assert_eq!(failure.to_string(), "short: image x: a\\nb\\u{1b}[31m; next: do it");
+    }
+
+    #[test]
+    fn a_verdict_keeps_its_exit_code() {
+        let failure = || Failure::new("short", "long", "do it");
+        assert_eq!(failure().exit_code(), ExitCode::from(1));
+        assert_eq!(failure().exit(UNUSABLE).exit_code(), ExitCode::from(2));
+        assert_eq!(failure().refused().exit(UNUSABLE).exit_code(), ExitCode::from(1));
     }
 }

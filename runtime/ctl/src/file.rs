@@ -13,6 +13,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use ring::digest;
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -57,7 +58,19 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// SHA-256 of a file of at most `max` bytes, which is not kept in memory; `-` is standard input.
+/// A failure if a file that a guest starts from has nothing in it: no guest starts from nothing.
+pub(crate) fn demand_some(path: &Path, size: u64) -> Result<(), Failure> {
+    if size > 0 {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "file",
+        format_args!("{} is empty", path.display()),
+        "give the file that the guest is launched with",
+    ))
+}
+
+/// SHA-256 of a file of 1 to `max` bytes, which is not kept in memory; `-` is standard input.
 pub(crate) fn sha256(path: &Path, max: u64) -> Result<[u8; 32], Failure> {
     let fail = |error: io::Error| cannot("read", path, &error);
     let mut source: Box<dyn Read> =
@@ -78,6 +91,7 @@ pub(crate) fn sha256(path: &Path, max: u64) -> Result<[u8; 32], Failure> {
         }
         context.update(buffer.get(..read).unwrap_or_default());
     }
+    demand_some(path, size)?;
     let mut hash = [0; 32];
     hash.copy_from_slice(context.finish().as_ref());
     Ok(hash)
@@ -87,8 +101,16 @@ pub(crate) fn sha256(path: &Path, max: u64) -> Result<[u8; 32], Failure> {
 /// would keep it waiting, and a device has no end.
 fn open(path: &Path) -> Result<File, Failure> {
     let fail = |error: io::Error| cannot("read", path, &error);
-    let kind = fs::metadata(path).map_err(fail)?.file_type();
-    if !kind.is_file() && !is_descriptor(path) {
+    if is_descriptor(path) {
+        return File::open(path).map_err(fail);
+    }
+    // Opened first and looked at then: between a look and an opening another file may come there.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut options = File::options();
+    let options = options.read(true).custom_flags(flags.bits().cast_signed());
+    let file = options.open(path).map_err(fail)?;
+    let kind = file.metadata().map_err(fail)?.file_type();
+    if !kind.is_file() {
         let what = if kind.is_dir() {
             "a directory"
         } else if kind.is_fifo() {
@@ -102,12 +124,16 @@ fn open(path: &Path) -> Result<File, Failure> {
             "give a regular file, or `-` for standard input",
         ));
     }
-    File::open(path).map_err(fail)
+    Ok(file)
 }
 
 /// Whether the path names a descriptor of this process, as a shell's `<(…)` does.
 fn is_descriptor(path: &Path) -> bool {
-    ["/dev/stdin", "/dev/fd", "/proc/self/fd"].iter().any(|open| path.starts_with(open))
+    let number = ["/dev/fd/", "/proc/self/fd/"]
+        .iter()
+        .find_map(|folder| path.to_str()?.strip_prefix(folder));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    path == Path::new("/dev/stdin") || number.is_some_and(is_number)
 }
 
 /// Reads a text file of at most `max` bytes.
@@ -152,7 +178,7 @@ pub(crate) fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
 /// Writes a regular file, and does not wait for the reader of a named pipe.
 pub(crate) fn write_regular(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let fail = |error: io::Error| cannot("write", path, &error);
-    let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let no_wait = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let mut options = File::options();
     let options = options.write(true).create(true).truncate(false).custom_flags(no_wait);
     let mut file = options.open(path).map_err(fail)?;
@@ -189,3 +215,44 @@ fn cannot(verb: &str, path: &Path, error: &io::Error) -> Failure {
 
 /// Bytes that are read and hashed at once: they stay in the processor's cache.
 const HASHED_AT_ONCE: usize = 128 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd as _;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read_and_nobody_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let regular = folder.path().join("file");
+        fs::write(&regular, "text").unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        let through = Path::new("/dev/fd/../zero");
+        for path in [&pipe, &link, folder.path(), Path::new("/dev/zero"), through] {
+            let failure = read(path, 10).unwrap_err().to_string();
+            assert!(failure.starts_with("file: "), "{failure}");
+        }
+        assert_eq!(read(&regular, 4).unwrap(), b"text");
+        assert!(read(&regular, 3).unwrap_err().to_string().contains("more than 3 bytes"));
+        for folder in ["/dev/fd", "/proc/self/fd"] {
+            let open = File::open(&regular).unwrap();
+            let path = format!("{folder}/{}", open.as_raw_fd());
+            assert_eq!(read(Path::new(&path), 4).unwrap(), b"text");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_has_no_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kernel");
+        fs::write(&path, "").unwrap();
+        assert!(sha256(&path, 10).unwrap_err().to_string().contains("is empty"));
+        fs::write(&path, "x").unwrap();
+        assert!(sha256(&path, 1).is_ok() && sha256(&path, 0).is_err());
+    }
+}

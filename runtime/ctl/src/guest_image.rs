@@ -2,7 +2,10 @@
 //! `casemate guest-image`: building and checking guest images.
 
 use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
 
+use casemate_guest_image::BuildError;
 use casemate_guest_image::BuildInputs;
 use casemate_guest_image::Crate;
 use casemate_guest_image::IdBlockDemand;
@@ -10,12 +13,15 @@ use casemate_guest_image::IdBlockProblem;
 use casemate_guest_image::ImageTee;
 use casemate_guest_image::Kind;
 use casemate_guest_image::KindName;
+use casemate_guest_image::OutputError;
 use casemate_guest_image::ReferenceValues;
 use casemate_guest_image::SBOM_FILE;
 use casemate_guest_image::inputs;
 use casemate_guest_image::inputs::FetchError;
 use casemate_guest_image::inputs::Lock;
+use casemate_guest_image::libraries;
 use casemate_guest_image::signature;
+use casemate_guest_image::signature::SignatureError;
 use casemate_launch_digest::id_block::KeyDigest;
 use casemate_launch_digest::snp::GuestPolicy;
 use ring::rand::SystemRandom;
@@ -74,7 +80,13 @@ pub(crate) fn build(args: &BuildArgs) -> Result<(), Failure> {
         crates: &crates,
     };
     let manifest = casemate_guest_image::build(&inputs, &args.out).map_err(|error| {
-        Failure::new("guest-image", chain(&error), "correct the input that the message names")
+        let next = match &error {
+            BuildError::Output(OutputError::Holds { .. } | OutputError::Taken { .. }) => {
+                "move it elsewhere, or give another --out"
+            }
+            _ => "correct the input that the message names",
+        };
+        Failure::new("guest-image", chain(&error), next)
     })?;
     if let Some(key) = &args.sign_key {
         sign(key, &args.out)?;
@@ -92,13 +104,40 @@ fn crates(args: &BuildArgs) -> Result<Vec<Crate>, Failure> {
         GuestKind::Production => KindName::Production,
         GuestKind::Sim => KindName::Simulated,
     };
-    casemate_guest_image::crates(&file::read(path, MAX_METADATA)?, kind).map_err(|error| {
+    let metadata = file::read(path, MAX_METADATA)?;
+    let mut crates = casemate_guest_image::crates(&metadata, kind).map_err(|error| {
         Failure::new(
             "guest-image",
             format_args!("{}: {}", path.display(), chain(&error)),
             "write it with: cargo metadata --format-version 1",
         )
-    })
+    })?;
+    let agent = file::read(&args.agent, MAX_METADATA)?;
+    if was_linked_here(&agent) {
+        for library in crates.iter_mut().filter_map(|part| part.library.as_mut()) {
+            library.version = library.package.as_deref().and_then(installed);
+        }
+    }
+    Ok(crates)
+}
+
+/// Whether the program was linked with the C library that is installed here; the versions of the
+/// other libraries, which it does not tell, are then taken to be those that are installed too.
+fn was_linked_here(program: &[u8]) -> bool {
+    let libraries = libraries(program);
+    let libc = libraries.iter().find(|library| library.name == "glibc");
+    libc.and_then(|libc| libc.package.as_deref())
+        .and_then(installed)
+        .is_some_and(|installed| libc.and_then(|libc| libc.version.as_ref()) == Some(&installed))
+}
+
+/// The version of a Debian package that is installed here.
+fn installed(package: &str) -> Option<String> {
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat=${db:Status-Status} ${Version}", package]);
+    let output = query.stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.strip_prefix("installed ").map(str::to_owned)
 }
 
 fn sign(key: &Path, folder: &Path) -> Result<(), Failure> {
@@ -184,7 +223,8 @@ fn has_signature(folder: &Path) -> Result<bool, Failure> {
         "guest-image.signature",
         format_args!("{} is no signature on P-384", path.display()),
         DO_NOT_ACCEPT,
-    ))
+    )
+    .refused())
 }
 
 fn demand_signature(folder: &Path, key: &Path) -> Result<(), Failure> {
@@ -194,12 +234,20 @@ fn demand_signature(folder: &Path, key: &Path) -> Result<(), Failure> {
             "guest-image.unsigned",
             format_args!("{} is missing: nobody signed the reference values", path.display()),
             "copy it from the release bundle, or sign: casemate guest-image build --sign-key",
-        ));
+        )
+        .refused());
     }
     let values = file::read(&folder.join(ReferenceValues::FILE), ReferenceValues::MAX_SIZE)?;
     let found = file::read(&path, MAX_KEY_FILE)?;
-    signature::verify(&file::read(key, MAX_KEY_FILE)?, &values, &found)
-        .map_err(|error| Failure::new("guest-image.signature", error, DO_NOT_ACCEPT))
+    signature::verify(&file::read(key, MAX_KEY_FILE)?, &values, &found).map_err(|error| match error
+    {
+        SignatureError::NoKey => Failure::new(
+            "key",
+            format_args!("{}: {error}", key.display()),
+            "give the public key: openssl pkey -in KEY -pubout",
+        ),
+        _ => Failure::new("guest-image.signature", error, DO_NOT_ACCEPT).refused(),
+    })
 }
 
 /// Judges the ID blocks and says what they bind.
@@ -209,7 +257,9 @@ fn id_blocks(args: &VerifyArgs) -> Result<String, Failure> {
     let demand = IdBlockDemand { policy, id_key: args.id_key_digest.map(KeyDigest) };
     let bound = casemate_guest_image::verify_id_blocks(&args.dir, &demand).map_err(|problem| {
         let (code, next) = advice(&problem);
-        Failure::new(code, chain(&problem), next)
+        let failure = Failure::new(code, chain(&problem), next);
+        // Of a judged pair; a file that is none, or cannot be read, is not judged.
+        if code.contains('.') { failure.refused() } else { failure }
     })?;
     Ok(bound.iter().fold(String::new(), |text, launch| {
         let (block, auth) = (launch.identity.block(), launch.identity.auth());
@@ -249,7 +299,7 @@ fn demand_values(folder: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format_args!("{} is not what the files lead to", ReferenceValues::FILE);
-    Err(Failure::new("guest-image", message, DO_NOT_ACCEPT))
+    Err(Failure::new("guest-image", message, DO_NOT_ACCEPT).refused())
 }
 
 const DO_NOT_ACCEPT: &str = "do not accept guests by these reference values";
@@ -263,10 +313,10 @@ fn demand_whole(folder: &Path) -> Result<(), Failure> {
     }
     let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
     let message = format_args!("{}: {}", folder.display(), list.join(", "));
-    Err(Failure::new("guest-image", message, next))
+    Err(Failure::new("guest-image", message, next).refused())
 }
 
-/// Largest output of `cargo metadata` and largest bill of materials, in bytes.
+/// Largest output of `cargo metadata`, largest agent and largest bill of materials, in bytes.
 const MAX_METADATA: u64 = 64 << 20;
 /// Largest key or signature file, in bytes.
 const MAX_KEY_FILE: u64 = 16 * 1024;

@@ -11,6 +11,7 @@ use casemate_launch_digest::id_block::MAX_KEY_FILE;
 use casemate_launch_digest::id_block::SigningKey;
 use casemate_launch_digest::snp::GuestPolicy;
 use ring::rand::SystemRandom;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::args::IdBlockCreateArgs;
@@ -29,7 +30,8 @@ pub(crate) fn create(args: &IdBlockCreateArgs) -> Result<(), Failure> {
             "id-block.policy",
             format_args!("the guest policy {policy} allows debugging: the host may read the guest"),
             "leave out bit 19 (0x80000), or say --allow-debug",
-        ));
+        )
+        .refused());
     }
     let block = IdBlock {
         launch_digest: LaunchDigest::from_bytes(args.launch_digest),
@@ -51,7 +53,7 @@ pub(crate) fn create(args: &IdBlockCreateArgs) -> Result<(), Failure> {
     // Once more: a link may have led to the block before there was one.
     demand_separate(args)?;
     file::write_regular(&args.auth, identity.auth().to_bytes().as_slice())?;
-    file::write(None, &describe(&identity))
+    file::write(None, &describe(&identity, args.json))
 }
 
 /// Nothing is written over a key, nor one of the two files over the other.
@@ -84,14 +86,21 @@ pub(crate) fn verify(args: &IdBlockVerifyArgs) -> Result<(), Failure> {
     let block = IdBlock::parse(&file::read(&args.block, MAX_FILE)?).map_err(|e| refuse(&e))?;
     let auth = IdAuth::parse(&file::read(&args.auth, MAX_FILE)?).map_err(|e| refuse(&e))?;
     let identity = Identity::new(block, auth).map_err(|error| {
-        Failure::new("id-block.signature", error, "do not launch with it; make it again")
+        Failure::new("id-block.signature", error, "do not launch with it; make it again").refused()
     })?;
     let (block, key) = (identity.block(), identity.auth().id_key().digest());
+    let author = identity.auth().author_key().map(|key| key.digest());
     let policy = block.policy.bits();
     let found = if args.launch_digest.is_some_and(|d| block.launch_digest.as_bytes() != &d) {
         Some(("id-block.digest", format!("it binds the launch digest {}", block.launch_digest)))
     } else if args.id_key_digest.is_some_and(|digest| key.0 != digest) {
         Some(("id-block.key", format!("it is signed by the key {key}")))
+    } else if args.author_key_digest.is_some_and(|d| author.is_none_or(|found| found.0 != d)) {
+        let found = match author {
+            Some(author) => format!("the author of its key is {author}"),
+            None => "no author signed its key".to_owned(),
+        };
+        Some(("id-block.key", found))
     } else if args.policy.is_some_and(|wanted| policy != wanted) {
         Some(("id-block.policy", format!("it binds the guest policy {policy:#x}")))
     } else {
@@ -99,13 +108,38 @@ pub(crate) fn verify(args: &IdBlockVerifyArgs) -> Result<(), Failure> {
     };
     match found {
         Some((code, found)) => {
-            Err(Failure::new(code, found, "make it again for the guest that is meant"))
+            Err(Failure::new(code, found, "make it again for the guest that is meant").refused())
         }
-        None => file::write(None, &describe(&identity)),
+        None => file::write(None, &describe(&identity, args.json)),
     }
 }
 
-fn describe(identity: &Identity) -> String {
+fn describe(identity: &Identity, as_json: bool) -> String {
+    if as_json { in_json(identity) } else { in_lines(identity) }
+}
+
+/// Hexadecimal as in the report; the policy as `--policy` takes it.
+fn in_json(identity: &Identity) -> String {
+    let (block, auth) = (identity.block(), identity.auth());
+    let policy = block.policy;
+    let object = json!({
+        "launch_digest": block.launch_digest.to_string(),
+        "policy": format!("{:#x}", policy.bits()),
+        "policy_allows": {
+            "debug": policy.allows_debug(),
+            "migration_agent": policy.allows_migration_agent(),
+            "smt": policy.allows_smt(),
+        },
+        "family_id": hex::encode(block.family_id),
+        "image_id": hex::encode(block.image_id),
+        "guest_svn": block.guest_svn,
+        "id_key_digest": auth.id_key().digest().to_string(),
+        "author_key_digest": auth.author_key().map(|key| key.digest().to_string()),
+    });
+    format!("{object}\n")
+}
+
+fn in_lines(identity: &Identity) -> String {
     let block = identity.block();
     let mut text = format!(
         "launch_digest      {}\npolicy             {:#x}\n\

@@ -31,6 +31,7 @@ use crate::args::ImageCommand;
 use crate::args::MeasureCommand;
 use crate::args::PolicyCommand;
 use crate::failure::Failure;
+use crate::failure::UNUSABLE;
 
 fn main() -> ExitCode {
     // The child that evaluates rules has one thread and nothing set up.
@@ -53,16 +54,11 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Check(args) => check::run(&args),
         Command::Collateral(command) => collateral::run(&command),
         Command::Env(args) => env::print(&args),
-        Command::GuestImage(GuestImageCommand::Build(args)) => guest_image::build(&args),
-        Command::GuestImage(GuestImageCommand::Lock(args)) => guest_image::lock(&args),
-        Command::GuestImage(GuestImageCommand::Sbom(args)) => guest_image::sbom(&args),
-        Command::GuestImage(GuestImageCommand::Verify(args)) => guest_image::verify(&args),
-        Command::IdBlock(IdBlockCommand::Create(args)) => id_block::create(&args),
-        Command::IdBlock(IdBlockCommand::Verify(args)) => id_block::verify(&args),
+        Command::GuestImage(command) => measured_boot(guest_image(&command)),
+        Command::IdBlock(IdBlockCommand::Create(args)) => measured_boot(id_block::create(&args)),
+        Command::IdBlock(IdBlockCommand::Verify(args)) => measured_boot(id_block::verify(&args)),
         Command::Image(ImageCommand::Encrypt(args)) => image::encrypt(&args),
-        Command::Measure(MeasureCommand::Initdata(args)) => measure::initdata(&args),
-        Command::Measure(MeasureCommand::Snp(args)) => measure::snp(&args),
-        Command::Measure(MeasureCommand::Tdx(args)) => measure::tdx(&args),
+        Command::Measure(command) => measured_boot(measure(&command)),
         Command::Policy(PolicyCommand::Check(args)) => policy::check(&args),
         Command::Policy(PolicyCommand::Diff(args)) => return policy::compare(&args),
         Command::Policy(PolicyCommand::Explain(args)) => policy::explain(&args),
@@ -73,4 +69,26 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Verify(command) => return verify::run(&command),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+fn guest_image(command: &GuestImageCommand) -> Result<(), Failure> {
+    match command {
+        GuestImageCommand::Build(args) => guest_image::build(args),
+        GuestImageCommand::Lock(args) => guest_image::lock(args),
+        GuestImageCommand::Sbom(args) => guest_image::sbom(args),
+        GuestImageCommand::Verify(args) => guest_image::verify(args),
+    }
+}
+
+fn measure(command: &MeasureCommand) -> Result<(), Failure> {
+    match command {
+        MeasureCommand::Initdata(args) => measure::initdata(args),
+        MeasureCommand::Snp(args) => measure::snp(args),
+        MeasureCommand::Tdx(args) => measure::tdx(args),
+    }
+}
+
+/// Of these commands, 1 says that something was judged and refused, and 2 that it could not be.
+fn measured_boot(done: Result<(), Failure>) -> Result<(), Failure> {
+    done.map_err(|failure| failure.exit(UNUSABLE))
 }

@@ -20,16 +20,19 @@ use crate::desk::POD;
 use crate::desk::casemate;
 use crate::desk::failure;
 use crate::desk::stdout;
+use crate::desk::unusable;
 
 #[test]
 fn every_failure_is_one_line_with_a_next_step() {
     let desk = Desk::new();
     let missing = desk.text("missing");
-    failure(&casemate(&["measure", "initdata", &missing]), "file");
-    failure(&casemate(&["measure", "initdata", &desk.text("pod.yaml")]), "initdata.invalid");
+    unusable(&casemate(&["measure", "initdata", &missing]), "file");
+    unusable(&casemate(&["measure", "initdata", &desk.text("pod.yaml")]), "initdata.invalid");
     let snp = ["measure", "snp", "--vcpus", "1", "--vcpu-type", "EPYC-v4", "--guest-image"];
-    failure(&casemate(&[&snp[..], &[&missing]].concat()), "file");
-    failure(&casemate(&["guest-image", "verify", &missing]), "guest-image");
+    unusable(&casemate(&[&snp[..], &[&missing]].concat()), "file");
+    unusable(&casemate(&["guest-image", "verify", &missing]), "guest-image");
+    unusable(&casemate(&["guest-image", "sbom", &missing]), "guest-image");
+    unusable(&casemate(&["idblock", "verify", "--block", &missing]), "file");
     failure(&desk.generate("missing", &[]), "image.invalid");
     failure(&desk.generate("image", &["--image-layout", "other=x"]), "image-layout");
     failure(&desk.generate("image", &["--registry-mirror", "a.b=c.d"]), "config.invalid");

@@ -37,6 +37,10 @@ fn casemate(args: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
+fn exit_code(args: &[&str]) -> Option<i32> {
+    Command::new(env!("CARGO_BIN_EXE_casemate")).args(args).output().unwrap().status.code()
+}
+
 fn key(folder: &Path, name: &str) -> (String, String) {
     let [private, public] = ["pem", "pub.pem"].map(|end| folder.join(name).with_extension(end));
     let run = |command: &mut Command| assert!(command.status().unwrap().success());
@@ -64,6 +68,12 @@ fn verify_judges_the_id_blocks_and_the_signature() {
     fs::write(path("reference-values.sig"), b"no signature").unwrap();
     let wrong = verify(&["--key", &public]).unwrap_err();
     assert!(wrong.starts_with("guest-image.signature: "), "{wrong}");
+    let all = ["guest-image", "verify", &dir, "--key"];
+    assert_eq!(exit_code(&[&all[..], &[&public]].concat()), Some(1));
+    // A key that is none judges nothing.
+    let no_key = verify(&["--key", &path("image.json")]).unwrap_err();
+    assert!(no_key.starts_with("key: "), "{no_key}");
+    assert_eq!(exit_code(&[&all[..], &[&path("image.json")]].concat()), Some(2));
     let malformed = verify(&[]).unwrap_err();
     assert!(malformed.starts_with("guest-image.signature: "), "{malformed}");
     let signed = Command::new("openssl")
@@ -99,6 +109,16 @@ fn verify_judges_the_id_blocks_and_the_signature() {
     fails("id-block.policy", &["--policy", "0x20000"]);
     create(1, digest(2), "0x30000");
     fails("id-block.digest", &[]);
+    assert_eq!(exit_code(&["guest-image", "verify", &dir]), Some(1));
+    // A file that is no ID block is not judged.
+    let block = fs::read(path("id-block-1.bin")).unwrap();
+    fs::write(path("id-block-1.bin"), "").unwrap();
+    assert_eq!(exit_code(&["guest-image", "verify", &dir]), Some(2));
+    fs::write(path("id-block-1.bin"), block).unwrap();
     fs::remove_file(path("id-auth-1.bin")).unwrap();
     fails("id-block.missing", &[]);
+    fs::remove_file(path("id-block-1.bin")).unwrap();
+    fs::write(path("cmdline.txt"), "init=/bin/sh").unwrap();
+    fails("guest-image", &[]);
+    assert_eq!(exit_code(&["guest-image", "verify", &dir]), Some(1));
 }

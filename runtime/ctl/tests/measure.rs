@@ -35,14 +35,34 @@ fn firmware() -> Option<String> {
     None
 }
 
-/// An empty kernel and an empty initrd.
+/// The error line of a call that was given something unusable: exit code 2.
+fn unusable(args: &[&str], code: &str) -> String {
+    exits(args, 2, code)
+}
+
+/// The error line of a call that judged and refused: exit code 1.
+fn refused(args: &[&str], code: &str) -> String {
+    exits(args, 1, code)
+}
+
+fn exits(args: &[&str], exit: i32, code: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_casemate")).args(args).output().unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(exit), "{args:?}: {line}");
+    assert!(line.starts_with(&format!("{code}: ")) && line.contains("; next: "), "{line}");
+    assert!(output.stdout.is_empty());
+    line
+}
+
+/// A kernel, an initrd and an empty file.
 struct Files(tempfile::TempDir);
 
 impl Files {
     fn new() -> Self {
         let files = Self(tempfile::tempdir().unwrap());
-        fs::write(files.path("kernel"), "").unwrap();
-        fs::write(files.path("initrd"), "").unwrap();
+        fs::write(files.path("kernel"), "kernel").unwrap();
+        fs::write(files.path("initrd"), "initrd").unwrap();
+        fs::write(files.path("empty"), "").unwrap();
         files
     }
 
@@ -55,14 +75,14 @@ impl Files {
     }
 }
 
-/// Digests on which sev-snp-measure 0.0.13 and the crate sev 8.0.0 agree, for Debian's
+/// Digests by sev-snp-measure 0.0.13 for a kernel and an initrd of six bytes, and for Debian's
 /// ovmf-amdsev 2026.08+ds-2.
 const NO_KERNEL: &str = "d74bd3ea40b240c3228edc5177ce6193561ebff633dbd0be76d6c143b876d651\
                          02425c0e2e8a930857c48daa5eacda58";
-const FOUR_GENOA: &str = "cddefe8c3416605d5ac29528986cda72d0711a2042d8ef482d61d7ff6c811e67\
-                          2fa17fdc5d706dc247939476d277bcc7";
-const WITH_CMDLINE: &str = "cfc7791ccd421f4cf5c1f2f1a5d1195a4a43cd7ca975b9ec9291c47ef1c4bcbf\
-                            873364a5ac5215a80f184b4085a1acb6";
+const FOUR_GENOA: &str = "d6c32dba7aa64a46da02c9ddaf334747679547faa77cc931444db3bee2e2cb4d\
+                          7d5e660c9f1bad7021d4bf0e6258a574";
+const WITH_CMDLINE: &str = "1e960f96d7d10210c0cb9d0bde9db4ec6c72248395a93d9bd375cbc1ed7327a7\
+                            83ad5ad93dff3f001240c4030c68412c";
 
 #[test]
 fn snp_of_files_is_what_other_tools_say() {
@@ -91,6 +111,24 @@ fn snp_of_files_is_what_other_tools_say() {
     let list: Value = serde_json::from_str(&list).unwrap();
     assert_eq!(list.as_array().unwrap().len(), 255);
     assert_eq!((&list[3]["vcpus"], &list[3]["launch_digest"]), (&4.into(), &FOUR_GENOA.into()));
+
+    let part = casemate(&[&genoa[..], &["--vcpus", "2..4", "--json"]].concat()).unwrap();
+    let part: Value = serde_json::from_str(&part).unwrap();
+    assert_eq!(part.as_array().unwrap(), &list.as_array().unwrap()[1..4]);
+    // No guest starts from nothing.
+    let empty = files.text("empty");
+    let one = ["--vcpus", "1", "--vcpu-type", "EPYC-v4"];
+    for files in
+        [["--kernel", &empty, "--initrd", &initrd], ["--kernel", &kernel, "--initrd", &empty]]
+    {
+        let line = unusable(&[&snp[..], &files, &one].concat(), "file");
+        assert!(line.contains("is empty"), "{line}");
+    }
+    unusable(&[&["measure", "snp", "--firmware", &kernel], &one[..]].concat(), "measure");
+    for wrong in ["+1", "01", "0", "256", "4..2", "1..256"] {
+        let call = [&snp[..], &["--vcpu-type", "EPYC-v4", "--vcpus", wrong]].concat();
+        unusable(&call, "usage");
+    }
 
     // The explanation ends with the digest and names every CPU.
     let steps = casemate(&[&genoa[..], &["--vcpus", "4", "--explain"]].concat()).unwrap();
@@ -124,26 +162,126 @@ fn each_other_vmm_or_feature_gives_another_digest() {
     }
 }
 
+/// What `measure tdx` prints of a register that it cannot predict must end the search: what to give
+/// and where it lies, and nothing else once that is given.
 #[test]
 fn tdx_tells_what_it_can_and_names_what_it_cannot() {
     let Some(firmware) = firmware() else { return };
-    let json = casemate(&["measure", "tdx", "--firmware", &firmware, "--json"]).unwrap();
-    let json: Value = serde_json::from_str(&json).unwrap();
+    let tdx = |more: &[&str]| {
+        let all = [&["measure", "tdx", "--firmware", &firmware, "--json"], more].concat();
+        serde_json::from_str::<Value>(&casemate(&all).unwrap()).unwrap()
+    };
+    let json = tdx(&[]);
     assert_eq!(json["mrtd"].as_str().unwrap().len(), 96);
     assert_ne!(json["mrtd"], json["mrtd_two_pass"]);
     assert_eq!(json["rtmr"].as_array().unwrap().len(), 4);
     assert_eq!(json["rtmr"][3], "0".repeat(96));
-    for register in ["rtmr0", "rtmr1", "rtmr2"] {
-        assert!(json["not_shown"][register].as_str().unwrap().starts_with("not shown: "));
+    let reason = |json: &Value, register: &str| {
+        let reason = json["not_shown"][register].as_str().unwrap().to_owned();
+        assert!(reason.starts_with("not shown: "), "{reason}");
+        reason
+    };
+    // Of this generation no option shows the first two, so none is asked for.
+    for register in ["rtmr0", "rtmr1"] {
+        let reason = reason(&json, register);
+        assert!(!reason.contains("--memory") && !reason.contains("--kernel"), "{reason}");
+        assert!(reason.contains("casemate verify tdx --quote FILE --event-log FILE"), "{reason}");
     }
-    let older = ["--memory", "2048", "--generation", "before-202505", "--json"];
-    let all = [&["measure", "tdx", "--firmware", &firmware][..], &older];
-    let json: Value = serde_json::from_str(&casemate(&all.concat()).unwrap()).unwrap();
-    assert!(json["not_shown"]["rtmr0"].as_str().unwrap().contains("ACPI"), "{json}");
-    let acpi = ["--acpi", &firmware, &firmware, &firmware];
-    let json = casemate(&[all[0], &older, &acpi].concat()).unwrap();
-    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(tdx(&["--memory", "2048"])["not_shown"], json["not_shown"]);
+    let rtmr2 = reason(&json, "rtmr2");
+    assert!(rtmr2.contains("--kernel FILE --initrd FILE --append TEXT"), "{rtmr2}");
+
+    let older = ["--generation", "before-202505"];
+    let rtmr0 = reason(&tdx(&older), "rtmr0");
+    assert!(rtmr0.contains("--memory MIB") && rtmr0.contains("--acpi LOADER"), "{rtmr0}");
+    let memory = [&older[..], &["--memory", "2048"]].concat();
+    let rtmr0 = reason(&tdx(&memory), "rtmr0");
+    assert!(!rtmr0.contains("--memory") && rtmr0.contains("qemu_fw_cfg"), "{rtmr0}");
+    let files = AcpiFiles::new();
+    let [loader, rsdp, tables] = &files.paths;
+    fn acpi<'a>(before: &[&'a str], [loader, rsdp, tables]: [&'a str; 3]) -> Vec<&'a str> {
+        [before, &["--acpi", loader, rsdp, tables]].concat()
+    }
+    let json = tdx(&acpi(&memory, [loader, rsdp, tables]));
     assert_eq!(json["rtmr"][0].as_str().unwrap().len(), 96, "{json}");
+    assert_eq!(json["not_shown"]["rtmr0"], Value::Null, "{json}");
+
+    // Files that are not these three, whether or not they would be used; and too little RAM.
+    let empty = Files::new();
+    let empty = empty.text("empty");
+    for wrong in [
+        [&firmware, &firmware, &firmware].map(String::as_str),
+        [&empty, &empty, &empty].map(String::as_str),
+        [loader, tables, rsdp],
+        [rsdp, loader, tables],
+    ] {
+        for more in [acpi(&memory, wrong), acpi(&[], wrong)] {
+            let all = [&["measure", "tdx", "--firmware", &firmware], &more[..]].concat();
+            let line = unusable(&all, "measure");
+            assert!(line.contains("--acpi") && line.contains("qemu_fw_cfg"), "{line}");
+        }
+    }
+    let line = unusable(&["measure", "tdx", "--firmware", &firmware, "--memory", "0"], "measure");
+    assert!(line.contains("--memory 0") && line.contains("-m of QEMU"), "{line}");
+    let kernel = ["measure", "tdx", "--firmware", &firmware, "--kernel", &empty];
+    unusable(&kernel, "measure");
+}
+
+/// Keys in the firmware would be measured, and no vector shows how.
+#[test]
+fn firmware_with_keys_has_no_rtmr0() {
+    let Some(firmware) = firmware() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = fs::read(&firmware).unwrap();
+    // Behind the headers of volume and store, in the erased part.
+    assert_eq!(bytes[0x64..0x68], [0xff; 4]);
+    bytes[0x64] = 0xaa;
+    let keyed = folder.path().join("firmware");
+    fs::write(&keyed, bytes).unwrap();
+    let keyed = keyed.display().to_string();
+    let all = ["measure", "tdx", "--firmware", &keyed, "--generation", "before-202505"];
+    let text = casemate(&all).unwrap();
+    assert!(text.contains("enrolled secure boot keys"), "{text}");
+    assert!(text.contains("guest-image build --tee tdx"), "{text}");
+}
+
+/// Three files as QEMU writes them: one table, and the table of tables.
+struct AcpiFiles {
+    paths: [String; 3],
+    _folder: tempfile::TempDir,
+}
+
+impl AcpiFiles {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let table = |signature: &[u8]| [signature, &[40, 0, 0, 0], &[0; 32]].concat();
+        let tables = [table(b"DSDT"), table(b"RSDT")].concat();
+        let rsdp = b"RSD PTR \0BOCHS \0\x28\0\0\0".to_vec();
+        let name = |name: &str| format!("{name:\0<56}").into_bytes();
+        let [r, t] = ["etc/acpi/rsdp", "etc/acpi/tables"].map(name);
+        let command = |code: u32, fields: &[&[u8]]| {
+            let mut entry = code.to_le_bytes().to_vec();
+            entry.extend(fields.concat());
+            entry.resize(128, 0);
+            entry
+        };
+        let words = |numbers: [u32; 3]| numbers.map(u32::to_le_bytes).concat();
+        let loader = [
+            command(1, &[&r, &16_u32.to_le_bytes(), &[2]]),
+            command(1, &[&t, &64_u32.to_le_bytes(), &[1]]),
+            command(3, &[&t, &words([9, 0, 40])]),
+            command(3, &[&t, &words([49, 40, 40])]),
+            command(2, &[&r, &t, &16_u32.to_le_bytes(), &[4]]),
+            command(3, &[&r, &words([8, 0, 20])]),
+        ];
+        let paths = [("loader", loader.concat()), ("rsdp", rsdp), ("tables", tables)];
+        let paths = paths.map(|(name, bytes)| {
+            let path = folder.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            path.display().to_string()
+        });
+        Self { paths, _folder: folder }
+    }
 }
 
 // E21: a host without the TEE launches nothing in its place.
@@ -186,7 +324,8 @@ fn an_id_block_binds_one_launch_digest() {
 
     let verify = |more: &[&str]| casemate(&[&["idblock", "verify"], &out[..], more].concat());
     assert_eq!(verify(&["--launch-digest", NO_KERNEL]).unwrap(), made);
-    let other = verify(&["--launch-digest", FOUR_GENOA]).unwrap_err();
+    let all = ["idblock", "verify", "--launch-digest", FOUR_GENOA];
+    let other = refused(&[&all[..], &out].concat(), "id-block.digest");
     assert!(other.starts_with("id-block.digest: it binds"), "{other}");
     let key = made.lines().find_map(|line| line.strip_prefix("id_key_digest")).unwrap().trim();
     assert_eq!(verify(&["--id-key-digest", key, "--policy", "0x30000"]).unwrap(), made);
@@ -194,6 +333,26 @@ fn an_id_block_binds_one_launch_digest() {
     assert!(other.starts_with("id-block.key: it is signed by"), "{other}");
     assert!(verify(&["--policy", "0xb0000"]).unwrap_err().starts_with("id-block.policy: it binds"));
     assert!(made.contains("debugging forbidden, migration agent forbidden"), "{made}");
+    let author_key =
+        made.lines().find_map(|line| line.strip_prefix("author_key_digest")).unwrap().trim();
+    assert_eq!(verify(&["--author-key-digest", author_key]).unwrap(), made);
+    let other = verify(&["--author-key-digest", key]).unwrap_err();
+    assert!(other.starts_with("id-block.key: the author of its key is"), "{other}");
+    let json: Value = serde_json::from_str(&verify(&["--json"]).unwrap()).unwrap();
+    assert_eq!((&json["launch_digest"], &json["policy"]), (&NO_KERNEL.into(), &"0x30000".into()));
+    assert_eq!(
+        (&json["id_key_digest"], &json["author_key_digest"]),
+        (&key.into(), &author_key.into())
+    );
+    assert_eq!(json["policy_allows"]["debug"], false);
+    // Without an author, none is said and none is found.
+    let alone = [&files.text("block-2"), &files.text("auth-2")];
+    let alone = ["--block", alone[0].as_str(), "--auth", alone[1].as_str()];
+    let json = casemate(&[&create[..], &alone, &["--json"]].concat()).unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["author_key_digest"], Value::Null);
+    let wanted = ["idblock", "verify", "--author-key-digest", author_key];
+    refused(&[&wanted[..], &alone].concat(), "id-block.key");
     // No output over a key or over the other output, by whatever path.
     let key_bytes = fs::read(&id).unwrap();
     std::os::unix::fs::symlink(&id, files.path("link")).unwrap();
@@ -213,15 +372,17 @@ fn an_id_block_binds_one_launch_digest() {
     assert!(error.unwrap_err().starts_with("file: "));
     // A host that may read the guest is no slip of the pen.
     let debug = [&create[..], &["--policy", "0xb0000"], &out].concat();
-    let refused = casemate(&debug).unwrap_err();
-    assert!(refused.starts_with("id-block.policy: "), "{refused}");
+    refused(&debug, "id-block.policy");
     let debug = casemate(&[&debug[..], &["--allow-debug"]].concat()).unwrap();
     assert!(debug.contains("debugging ALLOWED"), "{debug}");
     // One byte of the block.
     let mut bytes = fs::read(&block).unwrap();
     bytes[0] ^= 1;
     fs::write(&block, bytes).unwrap();
-    assert!(verify(&[]).unwrap_err().starts_with("id-block.signature: "));
+    refused(&[&["idblock", "verify"], &out[..]].concat(), "id-block.signature");
+    // No block at all is not judged.
+    fs::write(&block, [0; 95]).unwrap();
+    unusable(&[&["idblock", "verify"], &out[..]].concat(), "id-block");
     // A policy that every PSP refuses, and a key that is none.
     let policy = casemate(&[&create[..], &["--policy", "0x10000"], &out].concat());
     assert!(policy.unwrap_err().starts_with("id-block: "));

@@ -5,6 +5,8 @@
 //! `drivers/firmware/efi/libstub`; TCG PC Client Platform Firmware Profile, section 10.4 (events).
 //! Logs of three guests on real hardware cover the order and every digest that has a rule here.
 
+use casemate_boot_formats::acpi::AcpiFiles;
+
 use super::EventDigest;
 use super::Rtmr;
 use super::hob::HobError;
@@ -176,14 +178,7 @@ impl OvmfGeneration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acpi<'a> {
     /// The files themselves.
-    Files {
-        /// etc/table-loader.
-        loader: &'a [u8],
-        /// etc/acpi/rsdp.
-        rsdp: &'a [u8],
-        /// etc/acpi/tables.
-        tables: &'a [u8],
-    },
+    Files(AcpiFiles<'a>),
     /// Digests of the files, for instance from an event log that the owner accepts.
     Digests {
         /// etc/table-loader.
@@ -200,9 +195,8 @@ pub enum Acpi<'a> {
 impl Acpi<'_> {
     fn digests(self) -> [Shown<EventDigest>; 3] {
         match self {
-            Self::Files { loader, rsdp, tables } => {
-                [loader, rsdp, tables].map(|file| Shown::Value(EventDigest::of(file)))
-            }
+            Self::Files(files) => [files.loader(), files.rsdp(), files.tables()]
+                .map(|file| Shown::Value(EventDigest::of(file))),
             Self::Digests { loader, rsdp, tables } => [loader, rsdp, tables].map(Shown::Value),
             Self::Unknown => [Shown::NotShown(NotShown::AcpiTables); 3],
         }

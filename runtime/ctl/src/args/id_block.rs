@@ -46,6 +46,9 @@ pub(crate) struct IdBlockCreateArgs {
     /// Where the ID authentication goes
     #[arg(long, value_name = "FILE", default_value = "id-auth.bin")]
     pub(crate) auth: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Parser)]
@@ -62,9 +65,15 @@ pub(crate) struct IdBlockVerifyArgs {
     /// Fail unless this key signed it: the id_key_digest that `create` prints
     #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
     pub(crate) id_key_digest: Option<[u8; 48]>,
+    /// Fail unless this key signed that one: the author_key_digest that `create` prints
+    #[arg(long, value_name = "HEX", value_parser = bytes::<48>)]
+    pub(crate) author_key_digest: Option<[u8; 48]>,
     /// Fail unless the block binds this guest policy
     #[arg(long, value_name = "HEX", value_parser = word)]
     pub(crate) policy: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const ZEROS: &str = "00000000000000000000000000000000";
@@ -77,5 +86,9 @@ pub(super) fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
 
 pub(super) fn word(text: &str) -> Result<u64, String> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
+    // The standard library takes a sign.
+    if digits.starts_with('+') {
+        return Err("expected hexadecimal digits".to_owned());
+    }
     u64::from_str_radix(digits, 16).map_err(|error| error.to_string())
 }

@@ -26,18 +26,20 @@ use casemate_launch_digest::tdx::MrtdForm;
 
 use crate::args::Tee;
 use crate::failure::Failure;
+use crate::failure::UNUSABLE;
 use crate::failure::chain;
 use crate::file;
 
 /// Launches and writes the transcript, whether or not the launch succeeds.
 pub(super) fn run(tee: Tee, firmware: &Path) -> Result<(), Failure> {
-    let image = file::read(firmware, MAX_FIRMWARE)?;
+    let image = file::read(firmware, MAX_FIRMWARE).map_err(|failure| failure.exit(UNUSABLE))?;
     let refuse = |error: &dyn std::error::Error| {
         Failure::new(
             "measure",
             format_args!("{}: {}", firmware.display(), chain(error)),
             "give a firmware for this TEE",
         )
+        .exit(UNUSABLE)
     };
     let missing = |error: &dyn std::error::Error| {
         Failure::new(

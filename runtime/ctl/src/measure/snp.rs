@@ -44,20 +44,24 @@ pub(crate) fn snp(args: &SnpArgs) -> Result<(), Failure> {
                 format!("{digest}\n")
             }
         }
-        Vcpus::UpTo(_) if args.explain => {
+        Vcpus::Range(..) if args.explain => {
             return Err(Failure::new(
                 "measure",
                 "one launch is explained at a time",
                 "give one number: --vcpus N",
             ));
         }
-        Vcpus::UpTo(last) => list(&guest.digests(args, vmm, last)?, args.json),
+        Vcpus::Range(first, last) => {
+            let digests = guest.digests(args, vmm, last)?;
+            list(first, &digests, args.json)
+        }
     };
     file::write(None, &text)
 }
 
-fn list(digests: &[LaunchDigest], as_json: bool) -> String {
-    let numbered = (1_u16..).zip(digests);
+/// The digests from `first` virtual CPUs on; `digests` begin with one.
+fn list(first: NonZeroU16, digests: &[LaunchDigest], as_json: bool) -> String {
+    let numbered = (1_u16..).zip(digests).filter(|(vcpus, _)| *vcpus >= first.get());
     if as_json {
         let list: Vec<_> = numbered
             .map(|(vcpus, digest)| json!({"vcpus": vcpus, "launch_digest": digest.to_string()}))
@@ -110,10 +114,12 @@ impl Guest {
 
     fn of_image(folder: &Path, vcpus: Vcpus) -> Result<Self, Failure> {
         let part = |name: &str| folder.join(name);
+        let name = |vcpus: NonZeroU16| {
+            if vcpus.get() == 1 { Manifest::CMDLINE } else { Manifest::CMDLINE_SMP }
+        };
         let (one, several) = match vcpus {
-            Vcpus::One(NonZeroU16::MIN) => (Manifest::CMDLINE, Manifest::CMDLINE),
-            Vcpus::One(_) => (Manifest::CMDLINE_SMP, Manifest::CMDLINE_SMP),
-            Vcpus::UpTo(_) => (Manifest::CMDLINE, Manifest::CMDLINE_SMP),
+            Vcpus::One(vcpus) => (name(vcpus), name(vcpus)),
+            Vcpus::Range(first, last) => (name(first), name(last)),
         };
         let (kernel, initrd) = (part(Manifest::KERNEL), part(Manifest::INITRAMFS));
         let (firmware, hashed) =

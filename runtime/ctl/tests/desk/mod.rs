@@ -25,7 +25,16 @@ pub fn stdout(output: &Output) -> String {
 
 /// Expects exit code 1 and one line `<code>: …; next: …`.
 pub fn failure(output: &Output, code: &str) -> String {
-    assert_eq!(output.status.code(), Some(1));
+    fails(output, 1, code)
+}
+
+/// Expects exit code 2 and such a line: what was given cannot be used.
+pub fn unusable(output: &Output, code: &str) -> String {
+    fails(output, 2, code)
+}
+
+fn fails(output: &Output, exit: i32, code: &str) -> String {
+    assert_eq!(output.status.code(), Some(exit));
     let line = String::from_utf8(output.stderr.clone()).unwrap();
     let last = line.lines().last().unwrap_or_default().to_owned();
     assert!(last.starts_with(&format!("{code}: ")) && last.contains("; next: "), "{line}");
