@@ -9,11 +9,11 @@ use std::fmt;
 
 use casemate_policy_monitor::Denial;
 use casemate_policy_monitor::Grant;
+use casemate_policy_monitor::ProcessRef;
 use casemate_policy_monitor::ReferenceMonitor;
 use casemate_policy_monitor::Rule;
 use casemate_policy_rules::AskError;
 use casemate_policy_rules::Asked;
-use casemate_policy_rules::Process;
 use casemate_policy_rules::Request;
 use serde::Deserialize;
 use serde::Serialize;
@@ -204,8 +204,8 @@ fn is_expected(answer: &Answer, expect: Option<&Expectation>) -> bool {
 
 fn happened(exited: &Exited, monitor: &mut dyn ReferenceMonitor) -> Answer {
     let Exited { container_id, exec_id, code } = exited.clone();
-    let process = Process { container_id, exec_id };
-    monitor.exited(&process.reference(), code);
+    let process = ProcessRef { container_id, exec_id: Some(exec_id).filter(|id| !id.is_empty()) };
+    monitor.exited(&process, code);
     let id = words::quoted(&process.container_id);
     answer("Exited", Verdict::Happened, format!("A process of {id} ends with exit code {code}."))
 }

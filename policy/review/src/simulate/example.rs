@@ -6,17 +6,17 @@ use std::collections::BTreeSet;
 
 use casemate_policy::Container;
 use casemate_policy::IpRange;
-use casemate_policy::MountKind as PolicyMount;
+use casemate_policy::MountKind;
 use casemate_policy::Pattern;
 use casemate_policy::Policy;
 use casemate_policy::Role;
 use casemate_policy::Volume;
-use casemate_policy_rules::CreateContainer;
-use casemate_policy_rules::ExecProcess;
+use casemate_policy_monitor::CreateRequest;
+use casemate_policy_monitor::ExecRequest;
+use casemate_policy_monitor::MountRequest;
+use casemate_policy_monitor::MountWish;
+use casemate_policy_monitor::ProcessRef;
 use casemate_policy_rules::File;
-use casemate_policy_rules::Mount;
-use casemate_policy_rules::MountKind;
-use casemate_policy_rules::Process;
 use casemate_policy_rules::PutVolume;
 use casemate_policy_rules::Request;
 use casemate_policy_rules::Route;
@@ -44,7 +44,7 @@ pub fn example(policy: &Policy) -> Vec<Step> {
     for name in ordered(policy) {
         let Some(container) = policy.containers.get(name) else { continue };
         let id = format!("{name}-1");
-        let process = Process { container_id: id.clone(), exec_id: String::new() };
+        let process = ProcessRef::init(&id);
         let create = create(policy, name, &id, container);
         let env = create.env.clone();
         steps.push(request(Request::CreateContainer(create)));
@@ -156,29 +156,29 @@ fn ordered(policy: &Policy) -> Vec<&str> {
     }
 }
 
-fn create(policy: &Policy, name: &str, id: &str, container: &Container) -> CreateContainer {
-    let mounts = container.mounts.iter().map(|mount| Mount {
+fn create(policy: &Policy, name: &str, id: &str, container: &Container) -> CreateRequest {
+    let mounts = container.mounts.iter().map(|mount| MountRequest {
         destination: mount.destination.clone(),
-        kind: match mount.kind {
-            PolicyMount::Hosts => MountKind::Hosts,
-            PolicyMount::Hostname => MountKind::Hostname,
-            PolicyMount::ResolvConf => MountKind::ResolvConf,
-            PolicyMount::TerminationLog => MountKind::TerminationLog,
-            PolicyMount::Shm => MountKind::Shm,
-            PolicyMount::Volume => {
+        kind: Some(match mount.kind {
+            MountKind::Hosts => MountWish::Hosts,
+            MountKind::Hostname => MountWish::Hostname,
+            MountKind::ResolvConf => MountWish::ResolvConf,
+            MountKind::TerminationLog => MountWish::TerminationLog,
+            MountKind::Shm => MountWish::Shm,
+            MountKind::Volume => {
                 let volume = mount.volume.as_ref().and_then(|name| policy.volumes.get(name));
                 match volume {
-                    Some(volume) if volume.takes_content() => MountKind::Content,
-                    _ => MountKind::EmptyDir,
+                    Some(volume) if volume.takes_content() => MountWish::Content,
+                    _ => MountWish::EmptyDir,
                 }
             }
-        },
+        }),
         readonly: mount.readonly,
     });
     let exact = container.env.iter().map(|v| format!("{}={}", v.name, v.value));
     let holes = container.env_holes.iter().filter(|hole| hole.required);
     let holes = holes.map(|hole| format!("{}={}", value(&hole.name), value(&hole.value)));
-    CreateContainer {
+    CreateRequest {
         id: id.to_owned(),
         name: name.to_owned(),
         image_digest: container.image.digest().to_owned(),
@@ -194,9 +194,9 @@ fn create(policy: &Policy, name: &str, id: &str, container: &Container) -> Creat
     }
 }
 
-fn commands(container: &Container, process: &Process, env: &[String]) -> Vec<Step> {
+fn commands(container: &Container, process: &ProcessRef, env: &[String]) -> Vec<Step> {
     let command = |(index, listed): (usize, &casemate_policy::Exec)| {
-        request(Request::ExecProcess(ExecProcess {
+        request(Request::ExecProcess(ExecRequest {
             container_id: process.container_id.clone(),
             exec_id: format!("exec-{index}"),
             argv: listed.argv.clone(),
