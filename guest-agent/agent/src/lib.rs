@@ -36,6 +36,7 @@ mod events;
 mod evidence;
 mod images;
 mod log;
+mod logins;
 mod network;
 mod pace;
 mod pod;

@@ -24,6 +24,7 @@ use crate::Document;
 use crate::Place;
 use crate::words;
 
+pub use example::NoExample;
 pub use example::example;
 
 /// One entry of the list: a request, or the end of a process, which the guest sees by itself.
