@@ -55,10 +55,12 @@ pub(crate) fn verify_cost(steps: &Steps) -> anyhow::Result<()> {
 
 /// Measures what a decision costs; optimised, as the guest's agent is.
 pub(crate) fn decision_cost(steps: &Steps) -> anyhow::Result<()> {
-    steps.step("build the examples monitor_cost and decision_cost for release", || {
+    let what = "build the examples monitor_cost, decision_cost and hostile_clients for release";
+    steps.step(what, || {
         let mut build = cargo();
         build.args(["build", "--locked", "--release", "-p", "casemate-policy-monitor"]);
         build.args(["-p", "casemate-rego-engine", "--features", "casemate-rego-engine/rego"]);
+        build.args(["-p", "casemate-agent", "--example", "hostile_clients"]);
         build.args(["--example", "monitor_cost", "--example", "decision_cost"]);
         show(build)
     })

@@ -168,7 +168,7 @@ impl Witness for Audit {
 impl Inner {
     /// For how many equal calls a record is due now.
     fn fold(&mut self, call: &Call) -> Option<NonZeroU32> {
-        let is_poll = call.outcome == Outcome::Answered && POLLS.contains(&call.name.as_str());
+        let is_poll = call.outcome == Outcome::Answered && is_poll(&call.name);
         if !is_poll {
             return Some(NonZeroU32::MIN);
         }
@@ -257,6 +257,11 @@ fn field_of(error: &ApiError) -> Option<&str> {
     let (field, _) = error.detail().split_once(": ")?;
     let is_path = |b: u8| b.is_ascii_alphanumeric() || b"_.-[]".contains(&b);
     (!field.is_empty() && field.bytes().all(is_path)).then_some(field)
+}
+
+/// Whether the call changes nothing and is repeated without end.
+pub(crate) fn is_poll(call: &str) -> bool {
+    POLLS.contains(&call)
 }
 
 /// Allowed calls that change nothing and are repeated without end.

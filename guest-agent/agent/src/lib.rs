@@ -25,6 +25,7 @@
 //! - No lock is held across an await.
 //! - Each request of the host and its verdict is in the audit log, also one that no call of the API
 //!   sees; nothing in the guest depends on whether the log's head reaches the owner.
+//! - What a host asks for in vain is answered at a bounded rate; what is granted never waits for it.
 //! - The host's deadline or disconnection never leaves a change half done: the queue finishes it.
 
 mod audit;
@@ -35,7 +36,9 @@ mod events;
 mod evidence;
 mod images;
 mod log;
+mod logins;
 mod network;
+mod pace;
 mod pod;
 mod port;
 mod power;

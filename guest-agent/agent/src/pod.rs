@@ -112,7 +112,7 @@ impl Pod {
         let process = process_ref(&signal.process);
         self.monitor().check_signal(&process, signal.number, all).map_err(denied)?;
         let request = || {
-            let process = (&process).into();
+            let process = process.clone();
             Request::Signal(casemate_policy_rules::Signal { process, signal: signal.number, all })
         };
         self.narrow_read(request, &process.container_id).await?;

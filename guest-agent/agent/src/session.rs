@@ -46,6 +46,7 @@ use crate::boot::Launch;
 use crate::boot::chain;
 use crate::boot::clock;
 use crate::evidence::TeeEvidence;
+use crate::logins::Logins;
 use crate::resolver::GuestResolver;
 
 /// Where unpacked images lie: in the guest's memory.
@@ -162,6 +163,7 @@ impl FetchSecrets for Broker {
 /// Pulls images with keys of the session.
 pub(crate) struct GuestPuller {
     puller: Puller,
+    logins: Logins,
     broker: Arc<Broker>,
     /// Keys that sign images, by their name in the initdata.
     signers: BTreeMap<String, SignerKey>,
@@ -197,7 +199,8 @@ impl GuestPuller {
             })?;
             signers.insert(name.clone(), key);
         }
-        Ok(Self { puller, broker, signers, pulls: AtomicU64::new(0) })
+        let logins = Logins::new(launch.config.registry_credentials.clone());
+        Ok(Self { puller, logins, broker, signers, pulls: AtomicU64::new(0) })
     }
 }
 
@@ -224,6 +227,7 @@ impl PullImages for GuestPuller {
         progress: &PullProgress,
     ) -> Result<PulledImage, PullFailure> {
         let reference = pinned(image)?;
+        self.logins.give(&self.puller, &reference, &*self.broker).await?;
         // One directory per attempt; a registry's name does not belong into a path.
         let number = self.pulls.fetch_add(1, Ordering::Relaxed);
         let destination = PathBuf::from(IMAGES).join(number.to_string());
@@ -240,7 +244,9 @@ impl PullImages for GuestPuller {
             is_transient: false,
         };
         let key = self.signers.get(signer).ok_or_else(unknown)?;
-        let checked = self.puller.verify_signature(&pinned(image)?, key).await;
+        let reference = pinned(image)?;
+        self.logins.give(&self.puller, &reference, &*self.broker).await?;
+        let checked = self.puller.verify_signature(&reference, key).await;
         checked.map_err(|error| failure(&error))
     }
 }

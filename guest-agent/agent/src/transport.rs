@@ -14,6 +14,7 @@ use casemate_agent_api::rpc::ApiServer;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 
+use crate::pace::Answers;
 use crate::service::Guest;
 
 /// Where connections of the host come from: a virtio-serial port, later vsock.
@@ -37,7 +38,8 @@ pub trait Transport: Send {
 ///
 /// What the transport says, or when the server does not start.
 pub async fn serve(mut transport: impl Transport, guest: Guest) -> io::Result<()> {
-    let mut api = ApiServer::start_witnessed(Arc::new(guest.clone()), guest.audit())
+    let answers = Arc::new(Answers::new(guest.audit()));
+    let mut api = ApiServer::start_witnessed(Arc::new(guest.clone()), answers)
         .await
         .map_err(io::Error::other)?;
     loop {

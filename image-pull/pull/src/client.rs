@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -24,8 +25,10 @@ use zeroize::Zeroizing;
 
 use crate::error::PullError;
 use crate::error::SetupError;
+use crate::login::Login;
 use crate::puller::Settings;
 use crate::reference::Reference;
+use crate::reference::registry_host;
 use crate::tls::Origin;
 use crate::tls::Trust;
 use crate::tls::https_url;
@@ -78,6 +81,8 @@ pub(crate) struct Client {
     trust: Trust,
     timeouts: Timeouts,
     credentials: Vec<(Origin, Credentials)>,
+    /// Credentials that came later, by registry and repository.
+    logins: Mutex<BTreeMap<(Origin, String), Arc<Credentials>>>,
     /// Tokens by registry and repository.
     tokens: Mutex<BTreeMap<(Origin, String), Zeroizing<String>>>,
 }
@@ -112,6 +117,7 @@ impl Client {
             trust: Trust::new(&registries, &timeouts, resolver.as_ref())?,
             timeouts,
             credentials: by_origin,
+            logins: Mutex::default(),
             tokens: Mutex::default(),
         })
     }
@@ -124,6 +130,28 @@ impl Client {
     pub(crate) fn host(&self, reference: &Reference) -> String {
         let name = reference.registry();
         self.trust.location(name).map_or_else(|| name.to_owned(), |origin| origin.to_string())
+    }
+
+    /// Where a reference's registry is and what it has there.
+    fn key(&self, reference: &Reference) -> Option<(Origin, String)> {
+        let origin = self.trust.location(reference.registry())?;
+        Some((origin, reference.repository().to_owned()))
+    }
+
+    /// Whether a reference's registry is at `host`.
+    pub(crate) fn is_at(&self, reference: &Reference, host: &str) -> bool {
+        let meant = Origin::of_registry(registry_host(host));
+        meant.is_some() && meant == self.key(reference).map(|(origin, _)| origin)
+    }
+
+    /// Uses a login for this repository at its registry from now on, and nowhere else (C11).
+    pub(crate) fn log_in(&self, reference: &Reference, login: Login, token_host: Option<String>) {
+        let Some(key) = self.key(reference) else { return };
+        let Login { user, password } = login;
+        let registry = key.0.to_string();
+        let credentials = Credentials { registry, user, password, token_host };
+        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        logins.insert(key, Arc::new(credentials));
     }
 
     /// Fetches a document of at most `max` bytes.
@@ -222,7 +250,9 @@ impl Client {
             .filter_map(|v| v.to_str().ok())
             .find_map(Challenge::parse)
             .ok_or_else(|| unusable("it names no known scheme"))?;
-        let credentials = self.credentials.iter().find(|(o, _)| o == origin).map(|(_, c)| c);
+        let login = self.logins.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+        let given = || self.credentials.iter().find(|(o, _)| o == origin).map(|(_, c)| c);
+        let credentials = login.as_deref().or_else(given);
         let (realm, service) = match challenge {
             Challenge::Basic => return basic(credentials.ok_or_else(denied)?),
             Challenge::Bearer { realm, service } => (realm, service),

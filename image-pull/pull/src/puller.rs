@@ -28,6 +28,7 @@ use crate::error::PullError;
 use crate::error::SetupError;
 use crate::keys::KeySource;
 use crate::keys::LayerKeys;
+use crate::login::Login;
 use crate::progress::Progress;
 use crate::reference::PinnedReference;
 use crate::reference::Reference;
@@ -87,6 +88,23 @@ impl Puller {
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
         let limits = settings.limits;
         Ok(Self { client: Client::new(settings)?, limits })
+    }
+
+    /// Whether the image's registry, or the mirror in its place, is at `host`, `host[:port]` as in image
+    /// names.
+    #[must_use]
+    pub fn is_at(&self, image: &PinnedReference, host: &str) -> bool {
+        self.client.is_at(image.reference(), host)
+    }
+
+    /// Uses a login for this image's repository from now on, where its registry is; `token_host` as in
+    /// [`Credentials::token_host`].
+    ///
+    /// # Security
+    ///
+    /// C11: no other host and no redirect gets it.
+    pub fn log_in(&self, image: &PinnedReference, login: Login, token_host: Option<String>) {
+        self.client.log_in(image.reference(), login, token_host);
     }
 
     /// Pulls an image to `request.destination`.

@@ -233,7 +233,7 @@ impl Builder<'_> {
             ));
         }
         let volume = self.pod.volumes.get(&mount.volume).ok_or_else(|| {
-            let problem = Invalid::Unknown { value: mount.volume.clone() };
+            let problem = Invalid::Volume { name: mount.volume.clone() };
             GenerateError::invalid(mount.path.clone(), problem)
         })?;
         let content = match &volume.content {

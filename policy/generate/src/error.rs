@@ -308,6 +308,12 @@ pub enum Invalid {
         /// The value.
         value: String,
     },
+    /// The pod has no such volume.
+    #[error("the pod has no volume {name:?}")]
+    Volume {
+        /// The name.
+        name: String,
+    },
     /// The annotation cannot be read as JSON.
     #[error("is no JSON (line {line}, column {column})")]
     Json {

@@ -20,6 +20,7 @@ use crate::options::Options;
 use crate::pod::Owner;
 use crate::pod::PodSpec;
 use crate::reader::Reader;
+use crate::volume;
 use crate::workload;
 use crate::workload::Kind;
 use crate::workload::Role;
@@ -308,7 +309,10 @@ fn read_workload(
     };
     let context = Context { config_maps, namespace, options };
     let naming = Naming { name, prefix, indexed, ..Naming::default() };
-    let pod = PodSpec::read(template, Owner { kind, naming }, &context, warnings)?;
+    let mut pod = PodSpec::read(template, Owner { kind, naming }, &context, warnings)?;
+    if kind == Kind::StatefulSet {
+        volume::add_claims(object.value, &mut pod.volumes);
+    }
     Ok(Workload {
         kind,
         name: name.or(prefix).unwrap_or_default().to_owned(),

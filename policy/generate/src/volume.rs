@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use casemate_policy::Sha256Digest;
 use casemate_policy::Volume;
 use casemate_policy::is_file_name;
+use serde_json::Value;
 
 use crate::config_map::ConfigMap;
 use crate::context::Context;
@@ -87,10 +88,24 @@ fn read_content(
     }
     let known = |kind: &str| FOREIGN.iter().find(|(known, _)| *known == kind).map(|(_, why)| *why);
     let reason = reader.remaining().find_map(known);
-    let reason = reason.unwrap_or("the content of the volume comes from the host").to_owned();
-    let advice = "use an emptyDir volume, put the files into the image, or fetch secrets from the key \
-                  broker";
-    Ok(Content::Refused { reason, advice: advice.to_owned() })
+    Ok(foreign(reason.unwrap_or("the content of the volume comes from the host")))
+}
+
+/// A StatefulSet's claims: each takes the place of the pod's own volume of its name.
+pub(crate) fn add_claims(stateful_set: &Value, volumes: &mut Volumes) {
+    let claims = stateful_set.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
+    let name = |claim: &Value| claim.pointer("/metadata/name")?.as_str().map(str::to_owned);
+    for name in claims.into_iter().flatten().filter_map(name) {
+        let content = foreign("the disk of a claim from volumeClaimTemplates is the host's");
+        volumes.insert(name, PodVolume { content, warnings: Vec::new() });
+    }
+}
+
+fn foreign(reason: &str) -> Content {
+    let advice = "for what need not outlive the pod use an emptyDir volume, which is memory of the \
+                  guest; put files that do not change into the image; keep what must last in a store \
+                  that the program reaches over TLS, with its password or key from the key broker";
+    Content::Refused { reason: reason.to_owned(), advice: advice.to_owned() }
 }
 
 fn read_empty_dir(

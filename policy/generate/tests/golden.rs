@@ -75,6 +75,7 @@ fn config() -> GuestConfig {
             ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
         },
         registries: Vec::new(),
+        registry_credentials: Vec::new(),
         image_signatures: BTreeMap::from([(
             "owner".to_owned(),
             ImageSignature { key: format!("{KEY}\n") },

@@ -186,6 +186,44 @@ fn invalid(yaml: &str, expected: &str) -> Invalid {
 }
 
 #[test]
+fn the_disks_of_a_stateful_set_are_the_hosts() {
+    let set = |volumes: &str, mount: &str| {
+        format!(
+            "{{apiVersion: apps/v1, kind: StatefulSet, metadata: {{name: db}}, spec: {{
+                volumeClaimTemplates: [{{metadata: {{name: data}}}}], template: {{spec: {{{volumes}
+                containers: [{{name: c, image: plain.example/app, {mount}}}]}}}}}}}}"
+        )
+    };
+    let mount = "volumeMounts: [{name: data, mountPath: /data}]";
+    // The claim stands over a volume of the same name.
+    for volumes in ["", "volumes: [{name: data, emptyDir: {}}],"] {
+        let error = run(&set(volumes, mount)).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("volumeMounts[0]: the disk of a claim"), "{text}");
+        assert!(error.next_step().contains("emptyDir"), "{}", error.next_step());
+    }
+    assert!(run(&set("", "")).is_ok());
+}
+
+#[test]
+fn annotations_say_everything_once() {
+    for (annotation, text, name) in [
+        ("io.casemate.exec", r#"{"c": [["/bin/a"]], "c": [["/bin/sh"]]}"#, "c"),
+        ("io.casemate.exec", r#"[{"argv": ["/bin/a"], "argv": ["/bin/sh"]}]"#, "argv"),
+        (
+            "io.casemate.secrets",
+            r#"{"c": [{"resource": "kbs:///a/b/c", "path": "/run/x", "path": "/run/y"}]}"#,
+            "path",
+        ),
+    ] {
+        let annotations = format!("{{name: p, annotations: {{{annotation}: '{text}'}}}}");
+        let yaml = pod("", "").replace("{name: p}", &annotations);
+        let problem = invalid(&yaml, &format!("metadata.annotations[{annotation}]"));
+        assert_eq!(problem, Invalid::Duplicate { name: name.to_owned() });
+    }
+}
+
+#[test]
 fn what_kubernetes_does_not_take_either() {
     let is_type = |problem| matches!(problem, Invalid::Type { .. });
     assert!(is_type(invalid(&pod("", "args: [1]"), "spec.containers[0].args")));
@@ -200,7 +238,8 @@ fn what_kubernetes_does_not_take_either() {
     let is_unknown = |problem| matches!(problem, Invalid::Unknown { .. });
     assert!(is_unknown(invalid(&pod("restartPolicy: Sometimes,", ""), "spec.restartPolicy")));
     let mount = "volumeMounts: [{name: w, mountPath: /w}]";
-    assert!(is_unknown(invalid(&pod("", mount), "spec.containers[0].volumeMounts[0]")));
+    let problem = invalid(&pod("", mount), "spec.containers[0].volumeMounts[0]");
+    assert_eq!(problem, Invalid::Volume { name: "w".to_owned() });
     let field = "env: [{name: A, valueFrom: {fieldRef: {fieldPath: spec.x}}}]";
     let path = "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath";
     assert!(is_unknown(invalid(&pod("", field), path)));

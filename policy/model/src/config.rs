@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::DocumentError;
 use crate::Policy;
+use crate::ResourceUri;
 use crate::error::FieldPath;
 use crate::error::Problem;
 use crate::image_ref::is_registry;
@@ -26,6 +27,9 @@ pub struct GuestConfig {
     /// public web's roots.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub registries: Vec<Registry>,
+    /// Registries that want a name and a password; from any other the guest pulls without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub registry_credentials: Vec<RegistryCredentials>,
     /// Keys that sign images, by the name that the policy gives them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub image_signatures: BTreeMap<String, ImageSignature>,
@@ -58,6 +62,20 @@ pub struct Registry {
     pub ca: String,
 }
 
+/// Where the guest gets its name and password for a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryCredentials {
+    /// `host[:port]` as in image names; of a registry with a `location`, that location.
+    pub host: String,
+    /// The key broker's resource that holds them: a `config.json` as `docker login` writes it.
+    pub resource: ResourceUri,
+    /// The host of the registry's token service, if that may have the password too and is another,
+    /// for example `auth.docker.io`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_host: Option<String>,
+}
+
 /// A key that signs images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +100,7 @@ impl GuestConfig {
             version: Self::VERSION,
             broker,
             registries,
+            registry_credentials: Vec::new(),
             image_signatures: BTreeMap::new(),
             audit: None,
         }
@@ -118,6 +137,7 @@ impl GuestConfig {
             }
             check_pem(&registry.ca, path.field("ca"))?;
         }
+        self.check_credentials()?;
         self.check_keys()
     }
 
@@ -132,6 +152,28 @@ impl GuestConfig {
             if !container.signature.as_ref().is_none_or(known) {
                 let path = FieldPath::root("containers").field(name).field("signature");
                 return Err(path.error(Problem::Unknown));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_credentials(&self) -> Result<(), DocumentError> {
+        let list = FieldPath::root("registry_credentials");
+        if self.registry_credentials.len() > MAX_REGISTRIES {
+            return Err(list.error(Problem::TooMany));
+        }
+        let mut hosts = BTreeSet::new();
+        for (index, credentials) in self.registry_credentials.iter().enumerate() {
+            let path = list.index(index);
+            if !is_registry(&credentials.host) {
+                return Err(path.field("host").error(Problem::NotRegistry));
+            }
+            if !hosts.insert(&credentials.host) {
+                return Err(path.field("host").error(Problem::Duplicate));
+            }
+            let is_host = |host: &str| is_registry(host) && !host.contains(':');
+            if !credentials.token_host.as_deref().is_none_or(is_host) {
+                return Err(path.field("token_host").error(Problem::NotRegistry));
             }
         }
         Ok(())
@@ -232,7 +274,7 @@ fn is_base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
 }
 
-/// Most registries with settings of their own.
+/// Most registries with settings of their own, and most with credentials.
 const MAX_REGISTRIES: usize = 64;
 /// Most keys that sign images.
 const MAX_SIGNATURES: usize = 64;

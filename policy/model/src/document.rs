@@ -110,6 +110,12 @@ impl GuestConfig {
             optional(&mut out, "location", registry.location.as_ref());
             block(&mut out, "ca", &registry.ca);
         }
+        for credentials in &self.registry_credentials {
+            out.push_str("\n[[registry_credentials]]\n");
+            line(&mut out, "host", &credentials.host);
+            line(&mut out, "resource", &credentials.resource);
+            optional(&mut out, "token_host", credentials.token_host.as_ref());
+        }
         for (name, signature) in &self.image_signatures {
             let _ = write!(out, "\n[image_signatures.{name}]\n");
             block(&mut out, "key", &signature.key);

@@ -70,6 +70,7 @@ pub use config::Broker;
 pub use config::GuestConfig;
 pub use config::ImageSignature;
 pub use config::Registry;
+pub use config::RegistryCredentials;
 pub use container::Container;
 pub use container::Encryption;
 pub use container::ProcMount;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Regular expressions that always cover the whole text.
 
-mod screen;
+mod automaton;
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use regex_lite::Regex;
 use serde::Deserialize;
 use serde::Serialize;
 
-use screen::Screen;
+use automaton::Automaton;
 
 /// A regular expression that matches whole texts only.
 ///
@@ -17,7 +17,7 @@ use screen::Screen;
 ///
 /// A9: the text of the pattern is compiled between `\A(?:` and `)\z`, so a forgotten anchor, `(?m)`
 /// or an alternative at the top level cannot let a longer text through. Matching takes time linear
-/// in the text: the engine does not backtrack.
+/// in the text: neither engine backtracks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pattern {
@@ -30,8 +30,9 @@ enum Compiled {
     /// The text is its own only match, and is compared.
     Literal,
     Regex {
+        /// Answers first, where it has an answer.
+        automaton: Option<Automaton>,
         engine: Regex,
-        screen: Option<Screen>,
     },
 }
 
@@ -52,7 +53,7 @@ impl Pattern {
         Regex::new(text).map_err(|source| BadPattern::Syntax { source })?;
         let anchored = format!(r"\A(?:{text})\z");
         let engine = Regex::new(&anchored).map_err(|source| BadPattern::Syntax { source })?;
-        let compiled = Compiled::Regex { engine, screen: Screen::new(text) };
+        let compiled = Compiled::Regex { automaton: Automaton::new(text), engine };
         Ok(Self { text: text.to_owned(), compiled })
     }
 
@@ -71,13 +72,27 @@ impl Pattern {
         &self.text
     }
 
+    /// A text that matches, as short as any, if the pattern is one of those whose texts are easily told.
+    #[must_use]
+    pub fn example(&self) -> Option<String> {
+        match &self.compiled {
+            Compiled::Literal => Some(self.text.clone()),
+            Compiled::Regex { automaton, .. } => {
+                automaton.as_ref()?.shortest().filter(|text| self.matches(text))
+            }
+        }
+    }
+
     /// Whether the whole text matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         match &self.compiled {
             Compiled::Literal => self.text == text,
-            Compiled::Regex { engine, screen } => {
-                screen.as_ref().is_none_or(|screen| screen.admits(text)) && engine.is_match(text)
+            Compiled::Regex { automaton, engine } => {
+                let quick = automaton.as_ref().and_then(|automaton| automaton.matches(text));
+                let Some(found) = quick else { return engine.is_match(text) };
+                debug_assert_eq!(found, engine.is_match(text), "{self} {text:?}");
+                found
             }
         }
     }

@@ -36,6 +36,11 @@ CCCC
 -----END CERTIFICATE-----
 """
 
+[[registry_credentials]]
+host = "10.0.0.1:5000"
+resource = "kbs:///default/credential/registries"
+token_host = "auth.example"
+
 [image_signatures.owner]
 key = """
 -----BEGIN PUBLIC KEY-----
@@ -109,9 +114,35 @@ fn refuses_each_broken_rule() {
     check("\"10.0.0.1:5000\"", "\"http://x.y\"", location, Problem::NotRegistry);
     check("BBBB", "-----", "registries[0].ca", Problem::NotPem);
     let registry = FULL.find("[[registries]]").unwrap();
-    let again = &FULL[registry..FULL.find("[image_signatures").unwrap()];
+    let again = &FULL[registry..FULL.find("[[registry_credentials").unwrap()];
     let twice = format!("{again}\n{again}");
     check(again, &twice, "registries[1].host", Problem::Duplicate);
+}
+
+#[test]
+fn credentials_are_resources_for_one_host_each() {
+    let entry = &FULL[FULL.find("[[registry_credentials").unwrap()..];
+    let entry = &entry[..entry.find("[image_signatures").unwrap()];
+    for (field, text) in
+        [("host", "\"10.0.0.1:5000\"\nresource"), ("token_host", "\"auth.example\"")]
+    {
+        let path = format!("registry_credentials[0].{field}");
+        for bad in ["\"\"", "\"a.b/c\"", "\"https://a.b\"", "\"a b\""] {
+            let bad = text.replacen(text.split('\n').next().unwrap(), bad, 1);
+            check(text, &bad, &path, Problem::NotRegistry);
+        }
+    }
+    let token_host = "registry_credentials[0].token_host";
+    check("\"auth.example\"", "\"auth.example:443\"", token_host, Problem::NotRegistry);
+    let twice = format!("{entry}\n{entry}");
+    check(entry, &twice, "registry_credentials[1].host", Problem::Duplicate);
+    // The resource is a name and nothing else: no password can stand there.
+    for bad in ["https://broker.example/x", "owner:secret", "kbs:///default/credential"] {
+        let text = FULL.replace("kbs:///default/credential/registries", bad);
+        assert!(GuestConfig::parse(text.as_bytes()).is_err(), "{bad}");
+    }
+    let text = FULL.replace("token_host", "password");
+    assert!(GuestConfig::parse(text.as_bytes()).is_err());
 }
 
 #[test]

@@ -30,7 +30,6 @@ use casemate_policy_monitor::CreateRequest;
 use casemate_policy_monitor::Monitor;
 use casemate_policy_monitor::ProcessRef;
 use casemate_policy_monitor::ReferenceMonitor;
-use casemate_policy_rules::CreateContainer;
 use casemate_policy_rules::Input;
 use casemate_policy_rules::Request;
 use hundred::CONTAINERS;
@@ -129,7 +128,7 @@ impl Warm {
 }
 
 fn text(request: &CreateRequest) -> String {
-    let wrapped = Request::CreateContainer(CreateContainer::from(request));
+    let wrapped = Request::CreateContainer(request.clone());
     serde_json::to_string(&Input::new(&wrapped, Some(&request.name), None)).unwrap()
 }
 

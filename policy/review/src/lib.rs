@@ -69,6 +69,7 @@ pub use simulate::Answer;
 pub use simulate::Event;
 pub use simulate::Exited;
 pub use simulate::Expectation;
+pub use simulate::NoExample;
 pub use simulate::Problem;
 pub use simulate::Step;
 pub use simulate::StepError;

@@ -9,11 +9,11 @@ use std::fmt;
 
 use casemate_policy_monitor::Denial;
 use casemate_policy_monitor::Grant;
+use casemate_policy_monitor::ProcessRef;
 use casemate_policy_monitor::ReferenceMonitor;
 use casemate_policy_monitor::Rule;
 use casemate_policy_rules::AskError;
 use casemate_policy_rules::Asked;
-use casemate_policy_rules::Process;
 use casemate_policy_rules::Request;
 use serde::Deserialize;
 use serde::Serialize;
@@ -24,6 +24,7 @@ use crate::Document;
 use crate::Place;
 use crate::words;
 
+pub use example::NoExample;
 pub use example::example;
 
 /// One entry of the list: a request, or the end of a process, which the guest sees by itself.
@@ -204,8 +205,8 @@ fn is_expected(answer: &Answer, expect: Option<&Expectation>) -> bool {
 
 fn happened(exited: &Exited, monitor: &mut dyn ReferenceMonitor) -> Answer {
     let Exited { container_id, exec_id, code } = exited.clone();
-    let process = Process { container_id, exec_id };
-    monitor.exited(&process.reference(), code);
+    let process = ProcessRef { container_id, exec_id: Some(exec_id).filter(|id| !id.is_empty()) };
+    monitor.exited(&process, code);
     let id = words::quoted(&process.container_id);
     answer("Exited", Verdict::Happened, format!("A process of {id} ends with exit code {code}."))
 }

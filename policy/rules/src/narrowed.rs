@@ -140,14 +140,14 @@ impl ReferenceMonitor for Narrowed {
     fn create(&mut self, request: &CreateRequest) -> Result<(Grant, Pending), Denial> {
         let granted = self.inner.create(request)?;
         let grant = granted.0.clone();
-        let request = Request::CreateContainer(request.into());
+        let request = Request::CreateContainer(request.clone());
         self.settle(&request, Some(&grant.container), Some(&grant), granted)
     }
 
     fn exec(&mut self, request: &ExecRequest) -> Result<(Grant, Pending), Denial> {
         let granted = self.inner.exec(request)?;
         let grant = granted.0.clone();
-        let request = Request::ExecProcess(request.into());
+        let request = Request::ExecProcess(request.clone());
         self.settle(&request, Some(&grant.container), Some(&grant), granted)
     }
 
@@ -158,13 +158,13 @@ impl ReferenceMonitor for Narrowed {
     fn update(&mut self, request: &UpdateRequest) -> Result<(ContainerLimits, Pending), Denial> {
         let name = container_name(&self.inner, &request.container_id).map(str::to_owned);
         let granted = self.inner.update(request)?;
-        self.settle(&Request::Update(request.into()), name.as_deref(), None, granted)
+        self.settle(&Request::Update(request.clone()), name.as_deref(), None, granted)
     }
 
     fn signal(&mut self, process: &ProcessRef, signal: u32, all: bool) -> Result<(), Denial> {
         // A signal leaves its mark at once and nothing to roll back: the judge comes first.
         self.check_signal(process, signal, all)?;
-        let request = Request::Signal(Signal { process: process.into(), signal, all });
+        let request = Request::Signal(Signal { process: process.clone(), signal, all });
         self.read(&request, &process.container_id)?;
         self.inner.signal(process, signal, all)
     }

@@ -193,6 +193,94 @@ fn the_input_is_as_documented() {
 }
 
 #[test]
+fn every_request_has_the_fields_of_the_api() {
+    // What stands left is the least that a document must have; right, the whole shape.
+    let kinds = [
+        "HOSTS",
+        "HOSTNAME",
+        "RESOLV_CONF",
+        "TERMINATION_LOG",
+        "SHM",
+        "EMPTY_DIR",
+        "CONTENT",
+        "OTHER",
+    ];
+    let mounts = kinds.map(|kind| json!({"destination": "/x", "kind": kind, "readonly": false}));
+    let least = kinds.map(|kind| json!({"destination": "/x", "kind": kind}));
+    let process = json!({"container_id": "", "exec_id": ""});
+    for (name, least, whole) in [
+        ("CloseStdin", json!({}), process.clone()),
+        (
+            "CreateContainer",
+            json!({"mounts": least}),
+            json!({
+                "id": "", "name": "", "image_digest": "", "argv": [], "env": [], "cwd": "",
+                "terminal": false, "stdin": false, "stdout": false, "stderr": false,
+                "mounts": mounts, "readonly_rootfs": false,
+            }),
+        ),
+        ("Delete", json!({"exec_id": "e"}), json!({"container_id": "", "exec_id": "e"})),
+        (
+            "ExecProcess",
+            json!({}),
+            json!({
+                "container_id": "", "exec_id": "", "argv": [], "env": [], "cwd": "",
+                "terminal": false, "stdin": false, "stdout": false, "stderr": false,
+            }),
+        ),
+        ("Pids", json!({}), json!({"container_id": ""})),
+        ("PutVolume", json!({"files": [{}]}), json!({"volume": "", "files": [{"name": ""}]})),
+        ("ResizePty", json!({}), json!({"process": process, "width": 0, "height": 0})),
+        (
+            "SetNetwork",
+            json!({"routes": [{}]}),
+            json!({
+                "hostname": "", "addresses": [], "routes": [{"destination": ""}],
+                "dns_servers": [], "dns_searches": [],
+            }),
+        ),
+        ("Signal", json!({}), json!({"process": process, "signal": 0, "all": false})),
+        ("Start", json!({}), process.clone()),
+        ("State", json!({}), process.clone()),
+        ("Stats", json!({}), json!({"container_id": ""})),
+        ("TerminationMessage", json!({}), json!({"container_id": ""})),
+        ("Update", json!({"pids": null}), json!({"container_id": ""})),
+        (
+            "Update",
+            json!({"memory_limit": 1, "cpu_millis": 2, "pids": 3}),
+            json!({"container_id": "", "memory_limit": 1, "cpu_millis": 2, "pids": 3}),
+        ),
+        ("Wait", json!({}), process.clone()),
+    ] {
+        let found = request(json!({ name: least }));
+        assert_eq!(found.name(), name);
+        assert_eq!(serde_json::to_value(&found).unwrap(), json!({ name: whole }));
+        let input = serde_json::to_value(Input::new(&found, None, None)).unwrap();
+        assert_eq!(input, json!({"version": 1, "request": name, "fields": whole}));
+    }
+}
+
+#[test]
+fn what_no_request_has_is_no_request() {
+    let process = json!({"container_id": "c", "exec": "e"});
+    for json in [
+        json!({"Start": process}),
+        json!({"Start": {"exec_id": null}}),
+        json!({"Signal": {"process": process}}),
+        json!({"CreateContainer": {"hooks": []}}),
+        json!({"CreateContainer": {"mounts": [{"destination": "/x"}]}}),
+        json!({"CreateContainer": {"mounts": [{"kind": "SHM"}]}}),
+        json!({"CreateContainer": {"mounts": [{"destination": "/x", "kind": null}]}}),
+        json!({"CreateContainer": {"mounts": [{"destination": "/x", "kind": "shm"}]}}),
+        json!({"CreateContainer": {"mounts": [{"destination": "/x", "kind": "SHM", "source": "/"}]}}),
+        json!({"ExecProcess": {"user": 0}}),
+        json!({"Update": {"swap": 0}}),
+    ] {
+        assert!(serde_json::from_value::<Request>(json.clone()).is_err(), "{json}");
+    }
+}
+
+#[test]
 fn the_agents_monitor_is_the_typed_one_without_rules() {
     let (mut found, judge) = monitor(policy(), None).unwrap();
     assert!(judge.is_none());

@@ -17,6 +17,7 @@ use casemate_policy::Broker;
 use casemate_policy::GuestConfig;
 use casemate_policy::ImageSignature;
 use casemate_policy::Registry;
+use casemate_policy::RegistryCredentials;
 use casemate_policy_generate::GenerateError;
 use casemate_policy_generate::Generated;
 use casemate_policy_generate::Manifests;
@@ -134,6 +135,16 @@ fn guest_config(
     for signature in signatures {
         let key = file::read_text(&signature.file, MAX_PEM)?;
         config.image_signatures.insert(signature.name.clone(), ImageSignature { key });
+    }
+    for Pair { key: host, value: resource } in &args.guest_registry_credentials {
+        let resource = resource.parse().map_err(|error| {
+            let message = format!("--guest-registry-credentials {host}: {resource:?}: {error}");
+            Failure::new("config.invalid", message, next)
+        })?;
+        let token_host = args.registry_token_host.iter().find(|pair| pair.key == *host);
+        let token_host = token_host.map(|pair| pair.value.clone());
+        let credentials = RegistryCredentials { host: host.clone(), resource, token_host };
+        config.registry_credentials.push(credentials);
     }
     if let Some(path) = &args.audit_key {
         config.audit = Some(Audit { key: file::read_text(path, MAX_PEM)? });

@@ -58,7 +58,9 @@ impl MethodHandler for Method {
         };
         let mut pending = Pending { witness: &*self.witness, call: Some(call) };
         let result = self.inner.handler(context, request).await;
-        pending.settle(outcome(&result));
+        let outcome = outcome(&result);
+        pending.settle(outcome.clone());
+        self.witness.pace(&self.name, &outcome).await;
         result
     }
 }

@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who hears of the calls.
 
+use async_trait::async_trait;
+
 use crate::status::ApiError;
 
 /// Hears of each call once its outcome is known.
+#[async_trait]
 pub trait Witness: Send + Sync + 'static {
     /// One call. It is made by the tasks that serve the calls and must not wait.
     fn witness(&self, call: Call);
+
+    /// Waits, after [`Self::witness`], until a call with this outcome may be answered; at once unless the
+    /// witness says otherwise. Nobody else waits meanwhile.
+    async fn pace(&self, _name: &str, _outcome: &Outcome) {}
 }
 
 /// Hears and says nothing.

@@ -99,7 +99,7 @@ impl Pod {
 
     async fn grant_create(&self, request: &CreateRequest) -> Result<(Grant, Pending), ApiError> {
         let (grant, pending) = self.monitor().create(request).map_err(denied)?;
-        let asked = || Request::CreateContainer(request.into());
+        let asked = || Request::CreateContainer(request.clone());
         let pending = self.narrow(asked, Some(&grant.container), Some(&grant), pending).await?;
         Ok((grant, pending))
     }
@@ -190,7 +190,7 @@ impl Pod {
         let cwd = self.monitor().container(container.as_str()).map(|c| c.cwd.clone());
         let request = exec_request(&exec, &cwd.unwrap_or_default());
         let (grant, pending) = self.monitor().exec(&request).map_err(denied)?;
-        let asked = || Request::ExecProcess((&request).into());
+        let asked = || Request::ExecProcess(request.clone());
         let pending = self.narrow(asked, Some(&grant.container), Some(&grant), pending).await?;
         let plan = ExecSpec {
             container,
@@ -266,7 +266,7 @@ impl Pod {
         let request = update_request(&update);
         let (limits, pending) = self.monitor().update(&request).map_err(denied)?;
         let name = self.name_in_policy(id.as_str());
-        let asked = || Request::Update((&request).into());
+        let asked = || Request::Update(request.clone());
         let pending = self.narrow(asked, name.as_deref(), None, pending).await?;
         let limits = Limits {
             memory_bytes: limits.memory,

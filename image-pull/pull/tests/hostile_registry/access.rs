@@ -171,3 +171,52 @@ async fn token_services_do_not_redirect() {
     let error = bench.pull(&registry, image().digest()).await.unwrap_err();
     assert!(matches!(error, PullError::Challenge { .. }), "{error}");
 }
+
+/// The login that a guest has from its broker.
+fn login() -> casemate_image_pull::Login {
+    let password = Zeroizing::new("secret".to_owned());
+    casemate_image_pull::Login { user: "owner".to_owned(), password }
+}
+
+// C11: a login goes to the registry that it was given for, for that repository, and along no redirect.
+#[tokio::test]
+async fn a_login_is_for_one_repository_of_one_registry() {
+    let bench = Bench::new();
+    let guarded = |seen: &Seen| {
+        let is_owner = seen.authorization.as_deref() == Some(BASIC);
+        let refusal = Reply::new(401, "").header("WWW-Authenticate", "Basic realm=\"x\"");
+        (!is_owner).then_some(refusal)
+    };
+    let cdn = Registry::start(&bench.ca, image().content(), |_| None).await;
+    let target = format!("https://{}{}", cdn.host, top_layer(&image()));
+    let handler = move |seen: &Seen| {
+        guarded(seen)
+            .or_else(|| (seen.path == top_layer(&image())).then(|| Reply::redirect(target.clone())))
+    };
+    let registry = Registry::start(&bench.ca, image().content(), handler).await;
+    let other = Registry::start(&bench.ca, image().content(), guarded).await;
+    let puller = bench.puller(&[&registry.host, &cdn.host, &other.host]);
+    let at = |host: &str, repository: &str| {
+        format!("{host}/{repository}@{}", image().digest()).parse().unwrap()
+    };
+    let here = at(&registry.host, "app");
+    assert!(puller.is_at(&here, &registry.host) && !puller.is_at(&here, &other.host));
+    puller.log_in(&here, login(), None);
+    let pull = async |image| {
+        let destination = bench.rootfs();
+        let request =
+            casemate_image_pull::PullRequest { image, encryption: bench.encryption, destination };
+        puller.pull(&request, &NoKeys, &casemate_image_pull::Progress::default()).await
+    };
+    pull(here).await.unwrap();
+    bench.check_content();
+    assert_eq!(cdn.seen("").len(), 1);
+    assert_eq!(cdn.seen("")[0].authorization, None);
+    for elsewhere in [at(&other.host, "app"), at(&registry.host, "secret")] {
+        let error = pull(elsewhere).await.unwrap_err();
+        assert!(matches!(error, PullError::Denied { status: 401, .. }), "{error}");
+    }
+    assert!(other.seen("").iter().all(|seen| seen.authorization.is_none()));
+    let foreign = registry.seen("/v2/secret/");
+    assert!(!foreign.is_empty() && foreign.iter().all(|seen| seen.authorization.is_none()));
+}

@@ -6,17 +6,17 @@ use std::collections::BTreeSet;
 
 use casemate_policy::Container;
 use casemate_policy::IpRange;
-use casemate_policy::MountKind as PolicyMount;
+use casemate_policy::MountKind;
 use casemate_policy::Pattern;
 use casemate_policy::Policy;
 use casemate_policy::Role;
 use casemate_policy::Volume;
-use casemate_policy_rules::CreateContainer;
-use casemate_policy_rules::ExecProcess;
+use casemate_policy_monitor::CreateRequest;
+use casemate_policy_monitor::ExecRequest;
+use casemate_policy_monitor::MountRequest;
+use casemate_policy_monitor::MountWish;
+use casemate_policy_monitor::ProcessRef;
 use casemate_policy_rules::File;
-use casemate_policy_rules::Mount;
-use casemate_policy_rules::MountKind;
-use casemate_policy_rules::Process;
 use casemate_policy_rules::PutVolume;
 use casemate_policy_rules::Request;
 use casemate_policy_rules::Route;
@@ -30,11 +30,13 @@ use super::Step;
 /// The requests of an honest host: the network, content of volumes, then each container in its order,
 /// its commands, and its stop.
 ///
-/// Values for holes are guesses that match the patterns; where none of a few usual values does, the
-/// value is `REPLACE-ME` and the policy will deny it.
-#[must_use]
-pub fn example(policy: &Policy) -> Vec<Step> {
-    let mut steps = vec![request(Request::SetNetwork(network(policy)))];
+/// Values for holes are a few usual ones where they match the patterns, else the patterns' own shortest.
+///
+/// # Errors
+///
+/// [`NoExample`] for a pattern of which no text is easily told.
+pub fn example(policy: &Policy) -> Result<Vec<Step>, NoExample> {
+    let mut steps = vec![request(Request::SetNetwork(network(policy)?))];
     for (name, volume) in &policy.volumes {
         if let Some(files) = content(volume) {
             steps.push(request(Request::PutVolume(PutVolume { volume: name.clone(), files })));
@@ -44,8 +46,8 @@ pub fn example(policy: &Policy) -> Vec<Step> {
     for name in ordered(policy) {
         let Some(container) = policy.containers.get(name) else { continue };
         let id = format!("{name}-1");
-        let process = Process { container_id: id.clone(), exec_id: String::new() };
-        let create = create(policy, name, &id, container);
+        let process = ProcessRef::init(&id);
+        let create = create(policy, name, &id, container)?;
         let env = create.env.clone();
         steps.push(request(Request::CreateContainer(create)));
         steps.push(request(Request::Start(process.clone())));
@@ -66,14 +68,24 @@ pub fn example(policy: &Policy) -> Vec<Step> {
             steps.push(request(Request::Signal(signal)));
         }
     }
-    steps
+    Ok(steps)
+}
+
+/// There is no example of a host's requests.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: no text that the pattern {pattern:?} matches is easily told")]
+pub struct NoExample {
+    /// The field of the policy.
+    pub field: String,
+    /// Its pattern.
+    pub pattern: String,
 }
 
 fn request(request: Request) -> Step {
     Step { event: Event::Request(Box::new(request)), expect: None }
 }
 
-fn network(policy: &Policy) -> SetNetwork {
+fn network(policy: &Policy) -> Result<SetNetwork, NoExample> {
     let sandbox = &policy.sandbox;
     let rules = &sandbox.network;
     let first = |list: Option<&Vec<IpRange>>, usual: &str| {
@@ -83,9 +95,12 @@ fn network(policy: &Policy) -> SetNetwork {
         let range = list.map_or_else(|| usual.parse().ok(), |l| l.first().map(|r| next_of(*r)));
         range.into_iter().collect()
     };
-    let searches = rules.dns_searches.as_ref();
-    SetNetwork {
-        hostname: sandbox.hostname.as_ref().map_or_else(|| "pod-0".to_owned(), value),
+    let search = rules.dns_searches.as_ref().and_then(|list| list.first());
+    let search = search.map(|pattern| value(pattern, || "sandbox.network.dns_searches[0]".into()));
+    let hostname = sandbox.hostname.as_ref();
+    let hostname = hostname.map(|pattern| value(pattern, || "sandbox.hostname".into()));
+    Ok(SetNetwork {
+        hostname: hostname.transpose()?.unwrap_or_else(|| "pod-0".to_owned()),
         addresses: first(rules.addresses.as_ref(), "10.0.0.7/24").into_iter().collect(),
         routes: first(rules.routes.as_ref(), "0.0.0.0/0")
             .map(|destination| {
@@ -95,8 +110,8 @@ fn network(policy: &Policy) -> SetNetwork {
             .into_iter()
             .collect(),
         dns_servers: address(rules.dns_servers.as_ref(), "10.96.0.10"),
-        dns_searches: searches.and_then(|list| list.first()).map(value).into_iter().collect(),
-    }
+        dns_searches: search.transpose()?.into_iter().collect(),
+    })
 }
 
 /// The first address, or the one behind it in a range that has more.
@@ -156,34 +171,43 @@ fn ordered(policy: &Policy) -> Vec<&str> {
     }
 }
 
-fn create(policy: &Policy, name: &str, id: &str, container: &Container) -> CreateContainer {
-    let mounts = container.mounts.iter().map(|mount| Mount {
+fn create(
+    policy: &Policy,
+    name: &str,
+    id: &str,
+    container: &Container,
+) -> Result<CreateRequest, NoExample> {
+    let mounts = container.mounts.iter().map(|mount| MountRequest {
         destination: mount.destination.clone(),
-        kind: match mount.kind {
-            PolicyMount::Hosts => MountKind::Hosts,
-            PolicyMount::Hostname => MountKind::Hostname,
-            PolicyMount::ResolvConf => MountKind::ResolvConf,
-            PolicyMount::TerminationLog => MountKind::TerminationLog,
-            PolicyMount::Shm => MountKind::Shm,
-            PolicyMount::Volume => {
+        kind: Some(match mount.kind {
+            MountKind::Hosts => MountWish::Hosts,
+            MountKind::Hostname => MountWish::Hostname,
+            MountKind::ResolvConf => MountWish::ResolvConf,
+            MountKind::TerminationLog => MountWish::TerminationLog,
+            MountKind::Shm => MountWish::Shm,
+            MountKind::Volume => {
                 let volume = mount.volume.as_ref().and_then(|name| policy.volumes.get(name));
                 match volume {
-                    Some(volume) if volume.takes_content() => MountKind::Content,
-                    _ => MountKind::EmptyDir,
+                    Some(volume) if volume.takes_content() => MountWish::Content,
+                    _ => MountWish::EmptyDir,
                 }
             }
-        },
+        }),
         readonly: mount.readonly,
     });
     let exact = container.env.iter().map(|v| format!("{}={}", v.name, v.value));
-    let holes = container.env_holes.iter().filter(|hole| hole.required);
-    let holes = holes.map(|hole| format!("{}={}", value(&hole.name), value(&hole.value)));
-    CreateContainer {
+    let mut env: Vec<String> = exact.collect();
+    for (index, hole) in container.env_holes.iter().enumerate().filter(|(_, hole)| hole.required) {
+        let field = |part: &str| format!("containers.{name}.env_holes[{index}].{part}");
+        let variable = value(&hole.name, || field("name"))?;
+        env.push(format!("{variable}={}", value(&hole.value, || field("value"))?));
+    }
+    Ok(CreateRequest {
         id: id.to_owned(),
         name: name.to_owned(),
         image_digest: container.image.digest().to_owned(),
         argv: container.argv.clone(),
-        env: exact.chain(holes).collect(),
+        env,
         cwd: container.cwd.clone(),
         terminal: container.terminal,
         stdin: container.stdin,
@@ -191,12 +215,12 @@ fn create(policy: &Policy, name: &str, id: &str, container: &Container) -> Creat
         stderr: !container.terminal,
         mounts: mounts.collect(),
         readonly_rootfs: container.readonly_rootfs,
-    }
+    })
 }
 
-fn commands(container: &Container, process: &Process, env: &[String]) -> Vec<Step> {
+fn commands(container: &Container, process: &ProcessRef, env: &[String]) -> Vec<Step> {
     let command = |(index, listed): (usize, &casemate_policy::Exec)| {
-        request(Request::ExecProcess(ExecProcess {
+        request(Request::ExecProcess(ExecRequest {
             container_id: process.container_id.clone(),
             exec_id: format!("exec-{index}"),
             argv: listed.argv.clone(),
@@ -211,14 +235,12 @@ fn commands(container: &Container, process: &Process, env: &[String]) -> Vec<Ste
     container.exec.iter().enumerate().map(command).collect()
 }
 
-/// A text that the pattern takes: its own if it is one, or the first of a few usual ones.
-fn value(pattern: &Pattern) -> String {
-    let usual = USUAL.iter().copied();
-    std::iter::once(pattern.as_str())
-        .chain(usual)
-        .find(|text| pattern.matches(text))
-        .unwrap_or("REPLACE-ME")
-        .to_owned()
+/// A text that the pattern takes: its own if it is one, one of a few usual ones, or the shortest.
+fn value(pattern: &Pattern, field: impl FnOnce() -> String) -> Result<String, NoExample> {
+    let own = std::iter::once(pattern.as_str());
+    let usual = own.chain(USUAL.iter().copied()).find(|text| pattern.matches(text));
+    let found = usual.map(str::to_owned).or_else(|| pattern.example());
+    found.ok_or_else(|| NoExample { field: field(), pattern: pattern.as_str().to_owned() })
 }
 
 const USUAL: &[&str] = &[

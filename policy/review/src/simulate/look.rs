@@ -3,11 +3,11 @@
 
 use casemate_policy::Container;
 use casemate_policy::Policy;
+use casemate_policy_monitor::CreateRequest;
 use casemate_policy_monitor::Denial;
+use casemate_policy_monitor::ExecRequest;
 use casemate_policy_monitor::ReferenceMonitor;
 use casemate_policy_monitor::Rule;
-use casemate_policy_rules::CreateContainer;
-use casemate_policy_rules::ExecProcess;
 use casemate_policy_rules::Request;
 
 /// The container in the policy that a request is about, as the host names it.
@@ -118,7 +118,7 @@ fn env(container: &Container, given: &[String], field: &str) -> String {
     }
 }
 
-fn mount(container: &Container, create: &CreateContainer, field: &str) -> String {
+fn mount(container: &Container, create: &CreateRequest, field: &str) -> String {
     let given = index(field, "mounts").and_then(|index| create.mounts.get(index));
     let same = given.and_then(|given| {
         let destination = given.destination.trim_end_matches('/');
@@ -131,7 +131,7 @@ fn mount(container: &Container, create: &CreateContainer, field: &str) -> String
 }
 
 /// The command of the exec list that is meant: the same argument list, or the one that begins alike.
-fn command(container: &Container, exec: &ExecProcess, denial: &Denial) -> String {
+fn command(container: &Container, exec: &ExecRequest, denial: &Denial) -> String {
     let alike = |argv: &[String]| argv.iter().zip(&exec.argv).take_while(|(a, b)| a == b).count();
     let nearest = container
         .exec

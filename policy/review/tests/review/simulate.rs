@@ -26,7 +26,7 @@ fn replay(document: &Document, list: &[Value]) -> Vec<Answer> {
 }
 
 fn honest(document: &Document) -> Vec<Value> {
-    example(&document.policy).iter().map(Step::to_json).collect()
+    example(&document.policy).unwrap().iter().map(Step::to_json).collect()
 }
 
 #[test]
@@ -39,6 +39,31 @@ fn an_honest_host_is_granted_everything() {
         assert!(answers.iter().all(|answer| answer.as_expected));
         assert!(answers.len() > 6);
     }
+}
+
+/// With a hole that every request for the container must fill.
+fn with_hole(name: &str, value: &str) -> Document {
+    let hole = format!("{{ name = '{name}', value = '{value}', required = true }}");
+    let text = SMALL.replacen("env_holes = [", &format!("env_holes = [{hole}, "), 1);
+    assert_ne!(text, SMALL);
+    read(&text)
+}
+
+#[test]
+fn an_example_runs_as_it_is_printed() {
+    // None of these takes one of the usual values.
+    for value in
+        ["[x-z]{3}-[0-9]{12}", "(red|green)#[0-9a-f]{6}", r"v[0-9]+\.[0-9]+", "[^a-z0-9]{2}"]
+    {
+        let document = with_hole("EXTRA_(ONE|TWO)", value);
+        let answers = replay(&document, &honest(&document));
+        assert!(answers.iter().all(|answer| answer.as_expected), "{value}: {answers:#?}");
+    }
+    // An example that would be denied is none.
+    let document = with_hole("EXTRA", r"\w{40}");
+    let error = example(&document.policy).unwrap_err();
+    assert!(error.field.starts_with("containers.") && error.field.ends_with("env_holes[0].value"));
+    assert_eq!(error.pattern, r"\w{40}");
 }
 
 /// The first request of the name, with one field changed; all that an honest host does before it.
@@ -312,12 +337,12 @@ fn refuses_what_is_no_list_of_requests() {
 #[test]
 fn a_step_reads_back_as_it_was_written() {
     for document in [read(SMALL), read(FULL)] {
-        for step in example(&document.policy) {
+        for step in example(&document.policy).unwrap() {
             let text = json!([step.to_json()]).to_string();
             assert_eq!(Step::read_list(&text).unwrap(), [step]);
         }
     }
-    let Event::Request(request) = &example(&read(SMALL).policy)[0].event else {
+    let Event::Request(request) = &example(&read(SMALL).policy).unwrap()[0].event else {
         panic!("no request")
     };
     assert_eq!(request.name(), "SetNetwork");

@@ -30,6 +30,10 @@ pub(crate) struct GenerateArgs {
     /// used here and do not go into the guest
     #[arg(long, value_name = "FILE")]
     pub(crate) registry_config: Option<PathBuf>,
+    /// The resource of the key broker with the guest's own credentials for a registry: a config.json of
+    /// Docker; HOST is where the guest connects to. Other registries it uses without
+    #[arg(long, value_name = "HOST=kbs:///REPOSITORY/TYPE/TAG", value_parser = pair)]
+    pub(crate) guest_registry_credentials: Vec<Pair>,
     /// A token service at another host that may have the credentials of a registry
     #[arg(long, value_name = "HOST=HOST", value_parser = pair)]
     pub(crate) registry_token_host: Vec<Pair>,

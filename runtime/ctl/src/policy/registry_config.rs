@@ -11,8 +11,10 @@ use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use casemate_image_pull::Auths;
+use casemate_image_pull::Login;
+use casemate_image_pull::LoginError;
+use casemate_image_pull::canonical_registry as canonical;
 use serde::Deserialize;
 use serde::Deserializer;
 use zeroize::Zeroizing;
@@ -25,24 +27,12 @@ use crate::file;
 #[serde(rename_all = "camelCase")]
 pub(super) struct RegistryConfig {
     #[serde(default)]
-    auths: BTreeMap<String, Auth>,
+    auths: Auths,
     #[serde(default)]
     cred_helpers: BTreeMap<String, String>,
     creds_store: Option<String>,
     #[serde(skip)]
     file: String,
-}
-
-#[derive(Default, Deserialize)]
-struct Auth {
-    #[serde(default)]
-    auth: Secret,
-    #[serde(default)]
-    username: Secret,
-    #[serde(default)]
-    password: Secret,
-    #[serde(default)]
-    identitytoken: Secret,
 }
 
 /// What a helper answers.
@@ -63,9 +53,6 @@ impl<'de> Deserialize<'de> for Secret {
         String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
     }
 }
-
-/// User name and password.
-type Login = (String, Zeroizing<String>);
 
 impl RegistryConfig {
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
@@ -96,38 +83,16 @@ impl RegistryConfig {
         {
             return Ok(Some(login));
         }
-        let name = format!("{host}/{repository}");
-        let covers = |key: &str| {
-            name.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        let entries = self.auths.iter().map(|(key, auth)| (canonical_entry(key), auth));
-        let found = entries.filter(|(key, _)| covers(key)).max_by_key(|(key, _)| key.len());
-        match found {
-            Some((key, auth)) => self.of_entry(&key, auth),
-            None => Ok(None),
-        }
-    }
-
-    fn of_entry(&self, key: &str, auth: &Auth) -> Result<Option<Login>, Failure> {
-        if !auth.identitytoken.0.is_empty() {
-            let next = "log in with a user name and a password or access token";
-            return Err(self.wrong(key, "identity tokens are not used here", next));
-        }
-        if !auth.username.0.is_empty() {
-            return Ok(Some((auth.username.0.to_string(), auth.password.0.clone())));
-        }
-        if auth.auth.0.is_empty() {
-            return Ok(None);
-        }
-        let malformed =
-            || self.wrong(key, "its auth is no base64 of user:password", "log in again");
-        let bytes = BASE64.decode(auth.auth.0.trim()).map_err(|_| malformed())?;
-        let bytes = Zeroizing::new(bytes);
-        let text = std::str::from_utf8(&bytes).map_err(|_| malformed())?;
-        let (user, password) = text.split_once(':').ok_or_else(malformed)?;
-        // Old versions of Docker filled up with zeros.
-        let password = Zeroizing::new(password.trim_end_matches('\0').to_owned());
-        Ok(Some((user.to_owned(), password)))
+        let found = self.auths.login(host, repository);
+        found.map_err(|error| {
+            let next = match error {
+                LoginError::IdentityToken { .. } => {
+                    "log in with a user name and a password or access token"
+                }
+                _ => "log in again",
+            };
+            Failure::new("registry-config", format_args!("{}: {error}", self.file), next)
+        })
     }
 
     /// Asks a helper; none if it does not know the host.
@@ -164,7 +129,7 @@ impl RegistryConfig {
         if answer.username == IDENTITY {
             return Err(failed("it holds an identity token, which is not used here"));
         }
-        Ok(Some((answer.username, answer.secret.0)))
+        Ok(Some(Login { user: answer.username, password: answer.secret.0 }))
     }
 
     fn wrong(&self, what: &str, reason: &str, next: &str) -> Failure {
@@ -172,30 +137,7 @@ impl RegistryConfig {
     }
 }
 
-/// A host as image names have it.
-fn canonical(host: &str) -> &str {
-    let bare = host.strip_prefix("https://").or_else(|| host.strip_prefix("http://"));
-    let host = match bare {
-        // Docker keeps URLs of the API for some hosts.
-        Some(bare) => bare.split('/').next().unwrap_or(bare),
-        None => host,
-    };
-    if DOCKER_NAMES.contains(&host) { DOCKER } else { host }
-}
-
-/// A host, or a host with a path.
-fn canonical_entry(key: &str) -> String {
-    if key.contains("://") {
-        return canonical(key).to_owned();
-    }
-    match key.trim_end_matches('/').split_once('/') {
-        Some((host, path)) => format!("{}/{path}", canonical(host)),
-        None => canonical(key.trim_end_matches('/')).to_owned(),
-    }
-}
-
 const DOCKER: &str = "docker.io";
-const DOCKER_NAMES: &[&str] = &[DOCKER, "index.docker.io", "registry-1.docker.io"];
 /// What Docker's helpers call Docker Hub.
 const DOCKER_SERVER: &str = "https://index.docker.io/v1/";
 /// What Docker's helpers say of hosts that they do not know.
@@ -207,12 +149,15 @@ const MAX_CONFIG: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+
     use super::*;
 
     fn login(config: &str, host: &str, repository: &str) -> Result<Option<String>, String> {
         let config = RegistryConfig::parse(config, "config.json").map_err(|f| f.to_string())?;
         let login = config.login(host, repository).map_err(|f| f.to_string())?;
-        Ok(login.map(|(user, password)| format!("{user}/{}", password.as_str())))
+        Ok(login.map(|login| format!("{}/{}", login.user, login.password.as_str())))
     }
 
     fn auth(text: &str) -> String {

@@ -130,10 +130,10 @@ impl Source<'_> {
         let login = if is_local { None } else { self.registries.login(host, &name.repository)? };
         let token_hosts = &self.args.registry_token_host;
         let token_host = token_hosts.iter().find(|pair| pair.key == host);
-        let credentials = login.map(|(user, password)| Credentials {
+        let credentials = login.map(|login| Credentials {
             registry: host.to_owned(),
-            user,
-            password,
+            user: login.user,
+            password: login.password,
             token_host: match token_host {
                 Some(pair) => Some(pair.value.clone()),
                 None => (host == DOCKER).then(|| DOCKER_TOKENS.to_owned()),

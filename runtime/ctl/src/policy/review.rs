@@ -158,7 +158,11 @@ fn list_rules(json: bool) -> Result<(), Failure> {
 pub(crate) fn replay(args: &SimulateArgs) -> Result<ExitCode, Failure> {
     let document = read(&args.file).map_err(unusable)?;
     let Some(path) = &args.requests else {
-        let steps = example(&document.policy);
+        let steps = example(&document.policy).map_err(|error| {
+            let next = "write the requests by hand, as in docs/how-to/review-a-policy.md, with a \
+                        value that the pattern matches";
+            Failure::new("requests", error, next).exit(UNUSABLE)
+        })?;
         print_json(&steps.iter().map(Step::to_json).collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     };

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::artifacts::Artifacts;
 
-/// Prints the cost of decisions on a policy of a hundred containers, and of an equal rule in Rego.
+/// Prints the cost of decisions on a policy of a hundred containers, of an equal rule in Rego, and of
+/// a start while others ask in vain.
 pub(super) fn run(artifacts: &Artifacts) -> anyhow::Result<()> {
     let typed = example(artifacts, "monitor_cost")?;
     for (kind, what) in
@@ -25,6 +26,11 @@ pub(super) fn run(artifacts: &Artifacts) -> anyhow::Result<()> {
     let rego = example(artifacts, "decision_cost")?;
     let ratio = number(&rego, "/times_faster/p50")?;
     println!("{:<32} {ratio:>8.0}    (target 100)", "equal rule in regorus ÷ monitor");
+    let hostile = example(artifacts, "hostile_clients")?;
+    let alone = number(&hostile, "/alone_us/p50")?;
+    println!("{:<32} {alone:>8.0}", "agent's share of a start, p50, µs");
+    let slower = number(&hostile, "/slower/p50")?;
+    println!("{:<32} {slower:>8.2}    (target 1.10)", "beside 64 hostile clients ÷ alone");
     Ok(())
 }
 
