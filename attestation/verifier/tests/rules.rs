@@ -406,6 +406,13 @@ fn turin_has_an_order_and_a_part_of_its_own() {
     rules.tcb.floor = Some(TcbVersion { fmc: Some(4), ..GENOA });
     let both = [("tcb.reported", Code::Tcb), ("tcb.committed", Code::Tcb)];
     assert_eq!(refused(&judge(&authority, &evidence, &rules)), both);
+    // Running below what is committed, in this part alone.
+    let below = |b: &mut [u8]| {
+        turin(b);
+        b[0x38] = 2;
+    };
+    let verdict = judge(&authority, &signed(&authority, below), &requirements());
+    assert_eq!(refused(&verdict), [("tcb.order", Code::Tcb)]);
     // A certificate of another FMC level, and one without any.
     for fmc in [Some(2), None] {
         let chip = vec![0xC7; 8];
@@ -413,6 +420,35 @@ fn turin_has_an_order_and_a_part_of_its_own() {
         let authority = Authority::with(&names, 0);
         let verdict = judge(&authority, &signed(&authority, turin), &requirements());
         assert_eq!(refused(&verdict), [("chain.tcb", Code::Tcb)]);
+    }
+}
+
+#[test]
+fn bits_of_the_platform_are_known_per_product() {
+    // D4: 0 to 5 and 7 everywhere, 6 on Turin.
+    let chip = vec![0xC7; 8];
+    let turin =
+        Names { product: "Turin", chip, tcb: [10, 0, 25, 84], fmc: Some(3), ..Names::default() };
+    for (names, has_fmc, known) in [(Names::default(), false, 0xBF_u64), (turin, true, 0xFF)] {
+        let authority = Authority::with(&names, 0);
+        for bit in 0..64 {
+            let evidence = signed(&authority, |b| {
+                if has_fmc {
+                    b[0x188..0x18B].copy_from_slice(&[0x1A, 0x02, 1]);
+                    b[0x1A8..0x1E0].fill(0);
+                    for at in [0x38, 0x180, 0x1E0, 0x1F0] {
+                        b[at..at + 8].copy_from_slice(&[3, 10, 0, 25, 0, 0, 0, 84]);
+                    }
+                }
+                b[0x40 + bit / 8] |= 1 << (bit % 8);
+            });
+            let unknown = [("platform.info", Code::PlatformInfo)];
+            let expected = if known >> bit & 1 == 1 { &[][..] } else { &unknown[..] };
+            assert_eq!(refused(&judge(&authority, &evidence, &requirements())), expected, "{bit}");
+            let mut rules = requirements();
+            rules.platform.accept_bits = 1 << bit;
+            assert_eq!(refused(&judge(&authority, &evidence, &rules)), [], "{bit}");
+        }
     }
 }
 

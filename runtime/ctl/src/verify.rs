@@ -59,7 +59,7 @@ fn show(judgement: &Judgement, args: &JudgeArgs) -> Result<(), Failure> {
                 "give another file for the page",
             ));
         }
-        file::write_bytes(path, page::page(judgement).as_bytes())?;
+        file::write_regular(path, page::page(judgement).as_bytes())?;
     }
     let text = if args.json {
         text::json(judgement)

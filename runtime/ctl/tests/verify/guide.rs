@@ -20,7 +20,7 @@ fn the_guide_shows_options_that_exist() {
         }
         commands += 1;
     }
-    assert_eq!(commands, 4);
+    assert_eq!(commands, 5);
 }
 
 #[test]

@@ -696,6 +696,10 @@ fn the_page_never_takes_the_place_of_an_input() {
         // A page that is there already is written anew.
         assert_eq!(exit(&run(&desk.args(&["--html", &page]))), AFFIRMING);
     }
+    // Nor does it wait for the reader of a pipe.
+    let pipe = desk.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(unusable(&desk.args(&["--html", &pipe])).starts_with("file: "));
 }
 
 #[test]
