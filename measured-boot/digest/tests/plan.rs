@@ -10,6 +10,7 @@ use std::num::NonZeroU16;
 use casemate_boot_formats::ovmf::OvmfError;
 use casemate_boot_formats::ovmf::SectionKind;
 use casemate_boot_formats::sev_hashes::KernelHashes;
+use casemate_boot_formats::sev_hashes::KernelHashesError;
 use casemate_launch_digest::FoldError;
 use casemate_launch_digest::GuestFeatures;
 use casemate_launch_digest::LaunchDigest;
@@ -202,6 +203,25 @@ fn a_plan_without_its_hash_table_is_refused() {
     // Without hashes it is an explicit choice of the caller.
     let open = SnpInputs { hashes: None, ..inputs(&image, VmmProfile::Casemate) };
     assert!(open.plan().is_ok());
+}
+
+#[test]
+fn a_plan_with_a_table_that_lacks_an_entry_is_refused() {
+    let vcpus = Vcpus::of(VmmProfile::Casemate, GuestFeatures::SNP, None, count(1)).unwrap();
+    let plan = |page: &[u8]| {
+        let range = PageRange::new(0x81_0000, PageContents::Normal(page.to_vec().into())).unwrap();
+        SnpPlan::new(vec![range], vcpus.clone(), SnpGuest::default())
+    };
+    let mut page = vec![0; 4096];
+    page[0xc00..][..176].copy_from_slice(&hashes().to_table());
+    assert!(plan(&page).is_ok());
+    // E1: the firmware starts what its table does not name.
+    for (position, entry) in [(18, "command line"), (68, "initrd"), (118, "kernel")] {
+        let mut page = page.clone();
+        page[0xc00 + position] ^= 1;
+        let missing = KernelHashesError::MissingEntry { entry };
+        assert_eq!(plan(&page), Err(PlanError::Hashes(missing)));
+    }
 }
 
 #[test]

@@ -71,6 +71,28 @@ impl KernelHashes {
         table
     }
 
+    /// Reads the table in a page that a launcher fills, if there is one: each place where the header
+    /// stands is the beginning of a table.
+    ///
+    /// # Errors
+    ///
+    /// A table that [`KernelHashes::from_table`] refuses, or that the page's end cuts.
+    ///
+    /// # Security
+    ///
+    /// E1: a launch with such a page would look measured and start what the table does not name.
+    pub fn in_page(page: &[u8]) -> Result<Option<Self>, KernelHashesError> {
+        let mut found = None;
+        for (offset, start) in page.windows(HEADER.len()).enumerate() {
+            if start == HEADER {
+                let table = page.get(offset..).unwrap_or_default();
+                let table = table.get(..table.len().min(TABLE_SIZE)).unwrap_or_default();
+                found = Some(Self::from_table(table)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// Reads a table: exactly the bytes that [`KernelHashes::to_table`] writes for some digests.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod lock;
 mod sources;
 
 use std::fs;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -88,6 +89,28 @@ impl DebianInputs {
             }
         }
         Ok(Some(inputs))
+    }
+}
+
+/// A folder of inputs that no other build changes meanwhile.
+#[derive(Debug)]
+pub struct Held {
+    _file: File,
+}
+
+impl Held {
+    /// Waits until no other build works in the folder. Hold it from before [`prepare`] until the files
+    /// are read: another [`prepare`] unpacks anew, perhaps other packages.
+    ///
+    /// # Errors
+    ///
+    /// A folder that cannot be written.
+    pub fn wait(folder: &Path) -> Result<Self, FetchError> {
+        let path = absolute(folder)?.join(HELD);
+        let file = File::options().create(true).append(true).open(&path);
+        let file = file.map_err(FetchError::file(&path))?;
+        file.lock().map_err(FetchError::file(&path))?;
+        Ok(Self { _file: file })
     }
 }
 
@@ -283,6 +306,8 @@ const FIRMWARE: &str = "firmware";
 const KERNEL_PREFIX: &str = "linux-image-6.12.";
 const KERNEL_SUFFIX: &str = "-cloud-amd64";
 const RECORD: &str = "unpacked.json";
+/// Locked by whoever works in the folder; the system unlocks it when the process ends.
+const HELD: &str = "in-use";
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ use casemate_guest_image::ReferenceValues;
 use casemate_guest_image::SBOM_FILE;
 use casemate_guest_image::inputs;
 use casemate_guest_image::inputs::FetchError;
+use casemate_guest_image::inputs::Held;
 use casemate_guest_image::inputs::Lock;
 use casemate_guest_image::libraries;
 use casemate_guest_image::signature;
@@ -53,6 +54,7 @@ pub(crate) fn build(args: &BuildArgs) -> Result<(), Failure> {
             "give the --tee of the lock, or another lock",
         ));
     }
+    let _held = Held::wait(&args.inputs).map_err(failed)?;
     let debian = inputs::prepare(&args.inputs, &lock).map_err(failed)?;
     let kind = match (args.kind, &args.sim_device) {
         (GuestKind::Sim, Some(device)) => Kind::Simulated { device },
@@ -166,8 +168,9 @@ pub(crate) fn sbom(args: &SbomArgs) -> Result<(), Failure> {
 
 /// Fetches the newest packages and writes the lock that names them.
 pub(crate) fn lock(args: &LockArgs) -> Result<(), Failure> {
-    let lock = inputs::lock_newest(&args.inputs, image_tee(args.tee))
-        .map_err(|error| Failure::new("guest-image", chain(&error), next_step(&error)))?;
+    let failed = |error| Failure::new("guest-image", chain(&error), next_step(&error));
+    let _held = Held::wait(&args.inputs).map_err(failed)?;
+    let lock = inputs::lock_newest(&args.inputs, image_tee(args.tee)).map_err(failed)?;
     file::write(args.out.as_deref(), &lock.to_json())
 }
 

@@ -43,6 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     seed("initdata_annotation", initdata.to_annotation()?.as_bytes())?;
     seed("initdata_device", &initdata.to_device_image()?)?;
     seed("sev_hashes", &KernelHashes::of(b"kernel", b"initrd", b"quiet")?.to_table())?;
+    seed("acpi", &acpi())?;
     seed("igvm", &plan(Tee::Snp).to_bytes()?)?;
     seed("igvm", &plan(Tee::Tdx).to_bytes()?)?;
     let (alone, with_author) = identities()?;
@@ -157,6 +158,33 @@ fn collateral(file: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
         all.push((item, answer));
     }
     Ok(seed("collateral_bundle", Bundle::new(all).to_json().as_bytes())?)
+}
+
+/// A table and the table of tables, with the commands that complete them and the root pointer.
+fn acpi() -> Vec<u8> {
+    let name = |name: &str| format!("{name:\0<56}").into_bytes();
+    let [rsdp, tables] = ["etc/acpi/rsdp", "etc/acpi/tables"].map(name);
+    let command = |code: u32, fields: &[&[u8]]| {
+        let mut entry = code.to_le_bytes().to_vec();
+        entry.extend(fields.concat());
+        entry.resize(128, 0);
+        entry
+    };
+    let words = |numbers: [u32; 3]| numbers.map(u32::to_le_bytes).concat();
+    let loader = [
+        command(1, &[&rsdp, &[16, 0, 0, 0, 2]]),
+        command(1, &[&tables, &[64, 0, 0, 0, 1]]),
+        command(3, &[&tables, &words([9, 0, 40])]),
+        command(2, &[&tables, &tables, &[76, 0, 0, 0, 4]]),
+        command(3, &[&tables, &words([49, 40, 40])]),
+        command(2, &[&rsdp, &tables, &[16, 0, 0, 0, 4]]),
+        command(3, &[&rsdp, &words([8, 0, 20])]),
+    ]
+    .concat();
+    let table = |signature: &[u8]| [signature, &[40, 0, 0, 0], &[0; 32]].concat();
+    let root = b"RSD PTR \0BOCHS \0\x28\0\0\0";
+    let size = u16::try_from(loader.len()).unwrap_or_default().to_le_bytes();
+    [&[20], &size[..], root, &loader, &table(b"DSDT"), &table(b"RSDT")].concat()
 }
 
 /// The start of a CCEL: the event that states SHA-384, one event of one digest, and unused bytes.

@@ -112,8 +112,8 @@ impl<'a> SnpPlan<'a> {
     ///
     /// # Errors
     ///
-    /// Ranges that share a page (the PSP takes a page once), none at all or too many: see
-    /// [`PlanError`].
+    /// Ranges that share a page (the PSP takes a page once), none at all or too many, or a SEV hash
+    /// table that lacks an entry: see [`PlanError`].
     pub fn new(
         ranges: Vec<PageRange<'a>>,
         vcpus: Vcpus,
@@ -131,6 +131,10 @@ impl<'a> SnpPlan<'a> {
         if let Some(pair) = bounds.array_windows().find(|[before, after]| after.0 < before.1) {
             let [_, (gpa, _)] = *pair;
             return Err(PlanError::Overlap { gpa });
+        }
+        // A table is a page of its own; of firmware, which knows the table, no range is so short.
+        for page in ranges.iter().filter(|range| range.count() == 1) {
+            KernelHashes::in_page(page.bytes().unwrap_or_default())?;
         }
         Ok(Self { ranges, vcpus, guest, identity: None })
     }
@@ -222,7 +226,7 @@ pub enum PlanError {
     /// The firmware does not look at a hash table.
     #[error("the firmware has no SEV hash table, so it would boot any kernel")]
     NoHashTable,
-    /// The hash table does not fit its page.
+    /// The hash table does not fit its page, or a page holds one that lacks an entry.
     #[error("failed to lay out the page of the SEV hash table")]
     Hashes(#[from] KernelHashesError),
     /// Pages that cannot be launched.

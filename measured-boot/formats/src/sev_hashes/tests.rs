@@ -66,6 +66,26 @@ fn refuses_a_table_that_lacks_an_entry() {
 }
 
 #[test]
+fn finds_the_table_wherever_it_stands_in_a_page() {
+    let mut page = vec![0; 4096];
+    assert_eq!(KernelHashes::in_page(&page), Ok(None));
+    assert_eq!(KernelHashes::in_page(&[]), Ok(None));
+    for offset in [0, 1, 0xc00, 4096 - TABLE_SIZE] {
+        let mut page = page.clone();
+        page[offset..][..TABLE_SIZE].copy_from_slice(&sample().to_table());
+        assert_eq!(KernelHashes::in_page(&page), Ok(Some(sample())));
+        // E1: without the kernel's entry.
+        page[offset + 118] ^= 1;
+        let error = KernelHashesError::MissingEntry { entry: "kernel" };
+        assert_eq!(KernelHashes::in_page(&page), Err(error));
+    }
+    let offset = 4096 - TABLE_SIZE + 8;
+    page[offset..].copy_from_slice(&sample().to_table()[..TABLE_SIZE - 8]);
+    let error = KernelHashesError::WrongSize { size: TABLE_SIZE - 8 };
+    assert_eq!(KernelHashes::in_page(&page), Err(error));
+}
+
+#[test]
 fn refuses_entries_that_stand_twice_or_out_of_order() {
     let table = sample().to_table();
     let (header, rest) = table.split_at(18);

@@ -119,3 +119,16 @@ fn what_is_missing_is_named_beside_what_is_there() {
     let refused = FetchError::NoSource { wanted: vec![both.clone()], refusals: vec![] }.to_string();
     assert!(refused.contains(&both), "{refused}");
 }
+
+#[test]
+fn a_folder_is_held_by_one_build_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let inputs = folder.path().join("new");
+    let held = Held::wait(&inputs).unwrap();
+    let other = File::open(inputs.join("in-use")).unwrap();
+    assert!(matches!(other.try_lock(), Err(std::fs::TryLockError::WouldBlock)));
+    drop(held);
+    other.try_lock().unwrap();
+    other.unlock().unwrap();
+    assert!(Held::wait(&inputs).is_ok());
+}
