@@ -201,9 +201,11 @@ pub(crate) fn tests(steps: &Steps) -> anyhow::Result<()> {
         .env("CASEMATE_REQUIRE", "1");
         show(test)?;
         let mut test = cargo();
-        test.args(["test", "--locked", "--features", "casemate/rego,casemate-broker/rego"])
+        let features = "casemate/rego,casemate-broker/rego,casemate-agent/rego";
+        test.args(["test", "--locked", "--features", features])
             .args(["-p", "casemate", "--test", "verify_rego"])
             .args(["-p", "casemate-broker", "--test", "protocol"])
+            .args(["-p", "casemate-agent", "--test", "narrow"])
             .env("CASEMATE_REQUIRE", "1");
         show(test)
     })

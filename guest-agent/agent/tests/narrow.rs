@@ -18,6 +18,7 @@ use std::sync::Mutex;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use casemate_agent::Audit;
 use casemate_agent::Guest;
 use casemate_agent_api::ApiError;
 use casemate_agent_api::Code;
@@ -27,6 +28,9 @@ use casemate_agent_api::mux::Role;
 use casemate_agent_api::proto;
 use casemate_agent_api::rpc;
 use casemate_agent_api::service::AgentClient;
+use casemate_audit::OwnerKey;
+use casemate_audit::Record;
+use casemate_audit::Verdict;
 use casemate_policy_monitor::Monitor;
 use casemate_policy_rules::Input;
 use casemate_policy_rules::Judge;
@@ -66,6 +70,7 @@ impl Judge for Slow {
 }
 
 struct Bench {
+    owner: OwnerKey,
     world: Arc<World>,
     guest: Guest,
     client: AgentClient,
@@ -76,7 +81,10 @@ struct Bench {
 impl Bench {
     async fn attested(judge: Arc<dyn Judge>) -> Self {
         let world = Arc::new(World::default());
+        let owner = OwnerKey::generate().unwrap();
+        let audit = Arc::new(Audit::sealed(owner.public_key()).unwrap());
         let guest = Guest::narrowed(Monitor::new(policy()).unwrap(), judge, world.parts());
+        let guest = guest.with_audit(audit);
         let (doors, transport) = fake::transport();
         tokio::spawn(casemate_agent::serve(transport, guest.clone()));
         let (host_io, guest_io) = UnixStream::pair().unwrap();
@@ -88,7 +96,7 @@ impl Bench {
         let ready = proto::AwaitReadyRequest { timeout_ms: 5000, ..Default::default() };
         client.await_ready(context(), &ready).await.unwrap();
         client.put_volume(context(), &conf()).await.unwrap();
-        Self { world, guest, client, _doors: doors, _host: host }
+        Self { owner, world, guest, client, _doors: doors, _host: host }
     }
 
     async fn running(judge: Arc<dyn Judge>) -> Self {
@@ -97,6 +105,30 @@ impl Bench {
         bench.client.start(context(), &process("c1", "")).await.unwrap();
         bench
     }
+
+    /// The newest record but for the reading, as the owner reads the log after the host has carried it.
+    async fn last_record(&self) -> Record {
+        let everything = proto::ReadAuditRequest::default();
+        let reply = self.client.read_audit(context(), &everything).await.unwrap();
+        let frames = std::iter::once(&reply.boot).chain(&reply.records);
+        let file: String = frames.map(|frame| casemate_audit::line(frame)).collect();
+        let checked = casemate_audit::check(file.as_bytes(), Some(&self.owner), &[]).unwrap();
+        assert_eq!(checked.findings, []);
+        let records = checked.entries.into_iter().filter_map(|entry| entry.record);
+        records.rev().find(|record| record.call.as_str() != "ReadAudit").unwrap()
+    }
+}
+
+/// That the record is of a call which the owner's rules denied, and tells nothing of the rules.
+#[track_caller]
+fn check_denied_by_rules(record: &Record, call: &str) {
+    let code = record.code.as_ref().map(|code| code.as_str());
+    assert_eq!(
+        (record.call.as_str(), record.verdict, code),
+        (call, Verdict::Denied, Some("policy.rules"))
+    );
+    let text = record.text.as_ref().map(|text| text.as_str().to_owned());
+    assert_eq!(text, Some(format!("request: the owner's rules do not allow this {call}")));
 }
 
 /// A slow judge, what tells that it was asked, and what lets it answer.
@@ -174,6 +206,7 @@ async fn what_the_rules_deny_is_not_carried_out_and_leaves_no_trace() {
         };
         assert_eq!(denied, Code::PolicyRules, "{denies}");
         assert_eq!(bench.guest.fingerprint(), before, "{denies}");
+        check_denied_by_rules(&bench.last_record().await, denies);
     }
 }
 
@@ -201,10 +234,13 @@ async fn rego_narrows_what_the_real_agent_grants() {
     // The policy grants these two, the second as user 7; the rules do not.
     let reference = container("c1");
     assert_eq!(code(client.stats(context(), &reference).await), Code::PolicyRules);
+    check_denied_by_rules(&bench.last_record().await, "Stats");
     let mut migrate = exec("e2");
     migrate.argv = vec!["/bin/migrate".into()];
     migrate.env.push("B=c".into());
     assert_eq!(code(client.exec_process(context(), &migrate).await), Code::PolicyRules);
+    check_denied_by_rules(&bench.last_record().await, "ExecProcess");
+    assert_eq!(bench.world.execs.load(std::sync::atomic::Ordering::SeqCst), 0);
     // What the policy denies they are not asked about.
     let shell = proto::ExecProcessRequest { argv: vec!["/bin/sh".into()], ..exec("e3") };
     assert_eq!(code(client.exec_process(context(), &shell).await), Code::PolicyExec);
