@@ -95,9 +95,17 @@ async fn c5() -> Verdict {
     let rootfs = place.unpack(&[twice], Limits::default())?;
     ensure!(fs::read(rootfs.path.join("f"))? == b"two", "of two entries the first counts");
 
+    privileges(&place)?;
+    whiteouts(&place)?;
+
     let few = Limits { entries: 1000, ..Limits::default() };
     let many = (0..1001).fold(Archive::default(), |all, n| all.file(&n.to_string(), ""));
     place.refuses("1001 entries of 1000", &[many], few)?;
+    let mut endless = Endless::new();
+    let quarantine = Quarantine::create(&place.next(), few)?;
+    let result = quarantine.apply(&mut endless, Compression::None, &[0; 32]);
+    ensure!(result.is_err_and(|error| error.is_full()), "an archive without end");
+    ensure!(endless.read < 4 << 20, "{} bytes of an archive without end were read", endless.read);
     let small = Limits { bytes: 1 << 20, file_bytes: 1 << 19, ..Limits::default() };
     let sparse: &[(&str, &[u8])] =
         &[("GNU.sparse.size", b"1099511627776"), ("GNU.sparse.map", b"0,1")];
@@ -109,7 +117,125 @@ async fn c5() -> Verdict {
     ensure!(result.is_err_and(|error| error.is_full()), "a bomb of 64 MiB in {} bytes", bomb.len());
     ensure!(begun.elapsed() < Duration::from_secs(20), "the bomb was unpacked to its end");
     place.check_outside("all")?;
-    Ok(Outcome::pass("nothing outside of the root, no device, no attribute, limits hold"))
+    Ok(Outcome::pass(
+        "nothing outside of the root, no device, no attribute but those of OCI, whiteouts of lower \
+         layers alone, limits hold",
+    ))
+}
+
+/// What gives a program rights is the image's word, and just that: kept as it stands in the layer
+/// whose digest the policy names, given to no other name, and gone with the file that had it.
+fn privileges(place: &Place) -> anyhow::Result<()> {
+    let setuid = Header { mode: 0o4755, ..Header::new(b'0', "bin/su") };
+    let records: &[(&str, &[u8])] = &[("SCHILY.xattr.security.capability", CAPABLE)];
+    let lower = Archive::default()
+        .add(setuid, "su")
+        .pax(records)
+        .file("bin/ping", "ping")
+        .symlink("bin/link", "su");
+    let mode = |rootfs: &Rootfs, name: &str| -> anyhow::Result<u32> {
+        Ok(rootfs.path.join(name).symlink_metadata()?.mode() & 0o7777)
+    };
+    let capable = |rootfs: &Rootfs, name: &str| {
+        let mut value = [0; 64];
+        let size = rustix::fs::lgetxattr(
+            rootfs.path.join(name),
+            "security.capability",
+            value.as_mut_slice(),
+        );
+        size.is_ok_and(|size| &value[..size] == CAPABLE)
+    };
+    let rootfs = place.unpack(std::slice::from_ref(&lower), Limits::default())?;
+    ensure!(mode(&rootfs, "bin/su")? == 0o4755, "the mode of the image is not kept");
+    ensure!(capable(&rootfs, "bin/ping"), "the capability of the image is not kept");
+    ensure!(!capable(&rootfs, "bin/su"), "a capability spread to the next name");
+    // A layer above replaces the program: nothing of its rights stays for the new bytes.
+    let above = Archive::default().file("bin/su", "evil").file("bin/ping", "evil");
+    let rootfs = place.unpack(&[lower, above], Limits::default())?;
+    ensure!(mode(&rootfs, "bin/su")? == 0o644, "the new file has the old one's setuid bit");
+    ensure!(!capable(&rootfs, "bin/ping"), "the new file has the old one's capability");
+    Ok(())
+}
+
+/// Whiteouts remove names of lower layers alone, wherever in their own layer they stand, and follow
+/// no link.
+fn whiteouts(place: &Place) -> anyhow::Result<()> {
+    let lower = || {
+        Archive::default()
+            .file("d/low", "low")
+            .file("d/sub/low", "low")
+            .file("kept/low", "low")
+            .symlink("l", "kept")
+    };
+    let names = |rootfs: &Rootfs, folder: &str| -> anyhow::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(rootfs.path.join(folder))? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    };
+    // Before and behind its siblings, twice, and with content: the lower layer's names go, its own stay.
+    let opaque = ".wh..wh..opq";
+    for (what, upper) in [
+        ("first", Archive::default().file(&format!("d/{opaque}"), "").file("d/new", "new")),
+        ("last", Archive::default().file("d/new", "new").file(&format!("d/{opaque}"), "")),
+        (
+            "twice, with content",
+            Archive::default()
+                .file(&format!("d/{opaque}"), "text")
+                .file("d/new", "new")
+                .file(&format!("d/{opaque}"), "text"),
+        ),
+        (
+            "with a whiteout of its own new file",
+            Archive::default()
+                .file("d/new", "new")
+                .file("d/.wh.new", "")
+                .file(&format!("d/{opaque}"), ""),
+        ),
+    ] {
+        let rootfs = place.unpack(&[lower(), upper], Limits::default())?;
+        ensure!(names(&rootfs, "d")? == ["new"], "{what}: {:?}", names(&rootfs, "d")?);
+    }
+    // Through a link: of another folder, and out of the root.
+    for target in ["kept", "/kept", "../../outside", &place.outside().display().to_string()] {
+        let linked = Archive::default().symlink("x", target);
+        let upper = Archive::default().file(&format!("x/{opaque}"), "").file("x/.wh.file", "");
+        // Refused or done inside of the root: either way nothing outside goes.
+        let _ = place.try_unpack(&[lower(), linked, upper], Limits::default());
+        place.check_outside(target)?;
+    }
+    // No name of a whiteout is left as a file.
+    let upper = Archive::default().file("d/.wh.low", "").file("d/.wh.never", "");
+    let rootfs = place.unpack(&[lower(), upper], Limits::default())?;
+    ensure!(names(&rootfs, "d")? == ["sub"], "{:?}", names(&rootfs, "d")?);
+    Ok(())
+}
+
+/// `cap_net_raw` permitted and effective (`struct vfs_cap_data`, revision 2).
+const CAPABLE: &[u8] = &[1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// An archive of empty files that never ends.
+struct Endless {
+    header: [u8; 512],
+    read: usize,
+}
+
+impl Endless {
+    fn new() -> Self {
+        Self { header: Header::new(b'0', "again").block(), read: 0 }
+    }
+}
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let at = self.read % self.header.len();
+        let size = buffer.len().min(self.header.len() - at);
+        buffer[..size].copy_from_slice(&self.header[at..at + size]);
+        self.read += size;
+        Ok(size)
+    }
 }
 
 /// A folder with something outside of what is unpacked.
