@@ -54,7 +54,7 @@ pub(super) static E19: Case = Case {
 pub(super) static E21: Case = Case {
     id: "E21",
     level: Level::P,
-    attack: "runs a confidential pod on a node without the TEE",
+    attack: "runs a confidential pod on a node without the TEE, or without a whole guest image",
     defence: Defence::Code(Guard {
         function: "casemate_vmm::probe::snp",
         sabotage: "Ok(SnpHost { cbitpos: 51, reduced_phys_bits: 1 })",
@@ -233,6 +233,7 @@ async fn take_tee_away() -> Verdict {
     }
     let left = fs::read_dir(folder.path())?.count();
     ensure!(left == 0, "a launch that failed left {left} files");
+    take_image_away(&config(Tee::Sim { socket: "psp".into() })?).await?;
     // No setting means "whatever there is", and half a setting nothing.
     for bad in [
         "guest_image = '/g'",
@@ -246,7 +247,37 @@ async fn take_tee_away() -> Verdict {
         ensure!(Config::parse(bad).is_err(), "this configuration is taken: {bad}");
     }
     Ok(Outcome::pass(format!(
-        "without {} the launch is an error and leaves nothing; there is no setting for a plain VM",
+        "without {} or without any one file of the guest image the launch is an error and leaves \
+         nothing; there is no setting for a plain VM",
         missing.join(", ")
     )))
+}
+
+/// The TEE is there, and the guest image is not, or lacks one of its files: no VM, no leftovers.
+async fn take_image_away(sim: &VmConfig) -> anyhow::Result<()> {
+    let world = tempfile::tempdir()?;
+    let socket = world.path().join("psp");
+    let _psp = tokio::net::UnixListener::bind(&socket)?;
+    let files = ["firmware.fd", "kernel", "initramfs", "cmdline.txt"];
+    for (number, absent) in files.into_iter().map(Some).chain([None]).enumerate() {
+        let guest_image = world.path().join(number.to_string());
+        let runtime_dir = world.path().join(format!("run-{number}"));
+        fs::create_dir(&runtime_dir)?;
+        if let Some(absent) = absent {
+            fs::create_dir(&guest_image)?;
+            for name in files.into_iter().filter(|name| *name != absent) {
+                fs::write(guest_image.join(name), "quiet")?;
+            }
+        }
+        let tee = Tee::Sim { socket: socket.clone() };
+        let config = VmConfig { tee, guest_image, runtime_dir, ..sim.clone() };
+        let error = QemuVmm::new().launch(&config).await.err();
+        let error = error.with_context(|| format!("a VM runs without {absent:?}"))?;
+        let text = error.to_string();
+        let named = absent.unwrap_or("cmdline.txt");
+        ensure!(text.contains(named), "without {named}: {text}");
+        let left = fs::read_dir(&config.runtime_dir)?.count();
+        ensure!(left == 0, "without {named}: {left} files are left");
+    }
+    Ok(())
 }
