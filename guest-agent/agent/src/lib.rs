@@ -33,6 +33,7 @@ mod boot;
 mod class;
 mod events;
 mod evidence;
+mod figures;
 mod images;
 mod log;
 mod network;
