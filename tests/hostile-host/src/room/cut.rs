@@ -122,7 +122,10 @@ async fn lose_helpers(context: &Context, cuts: &Cuts) -> anyhow::Result<()> {
             ensure!(!room.has(&id), "{at}: half a container is there");
         } else {
             // Killed when it had done its part: the container is whole, and deleted like any other.
-            shim.client.delete(deadline(), &requests::process(&id, "")).await.context(at.clone())?;
+            shim.client
+                .delete(deadline(), &requests::process(&id, ""))
+                .await
+                .context(at.clone())?;
             before.2 = shim.state();
         }
         // What was killed goes when the kernel has taken it apart.
