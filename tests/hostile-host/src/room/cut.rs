@@ -99,8 +99,7 @@ async fn lose_helpers(context: &Context, cuts: &Cuts) -> anyhow::Result<()> {
     shim.client.delete(deadline(), &requests::process("h0", "")).await?;
     let mut before = (look::leftovers(), look::processes()?, shim.state());
     let first = if context.has_policy() { 1 } else { 1 + HELPER_STRIDE / 2 };
-    let mut killed = 0;
-    for step in (first..).step_by(HELPER_STRIDE) {
+    for (killed, step) in (first..).step_by(HELPER_STRIDE).enumerate() {
         let id = format!("h{step}");
         cuts.arm(Whose::Helpers, step);
         let answer = shim.client.create_container(deadline(), &requests::web(&id)).await;
@@ -112,7 +111,6 @@ async fn lose_helpers(context: &Context, cuts: &Cuts) -> anyhow::Result<()> {
             println!("helpers {killed}");
             return Ok(());
         };
-        killed += 1;
         let at = format!("helper killed at step {step}, {call}");
         if let Err(error) = answer {
             let error = ApiError::from_rpc(&error);

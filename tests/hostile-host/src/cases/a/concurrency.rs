@@ -125,7 +125,7 @@ async fn mounts_in_order(context: &Context) -> anyhow::Result<()> {
 /// come in any order, and are applied in the manifest's.
 async fn layers_in_order() -> anyhow::Result<()> {
     let layers = (0..LAYERS).map(|n| {
-        let layer = Archive::default().file("top", &n.to_string()).file(&format!("own-{n}"), "");
+        let layer = Archive::default().file("top", n.to_string()).file(&format!("own-{n}"), "");
         // The file of the layer below goes, and no other.
         if n == 0 { layer } else { layer.file(&format!(".wh.own-{}", n - 1), "") }
     });
