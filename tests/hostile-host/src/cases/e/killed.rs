@@ -47,6 +47,8 @@ async fn killed(context: Context) -> Verdict {
 }
 
 fn at_every_step(mode: Mode) -> Verdict {
+    // Empty ones of cases before this one.
+    remove_cgroups(Path::new(CGROUPS))?;
     let quiet = (look::leftovers(), look::processes()?);
     let ask = |step| -> anyhow::Result<String> {
         let said = Victim::spawn(mode, step)?.hear_and_kill()?;
