@@ -34,6 +34,7 @@ mod boot;
 mod class;
 mod events;
 mod evidence;
+mod figures;
 mod images;
 mod log;
 mod logins;

@@ -33,6 +33,7 @@ use crate::backend::Parts;
 use crate::class::Phase;
 use crate::events::Event;
 use crate::events::Events;
+use crate::figures::coarse;
 use crate::images::Images;
 use crate::network::PodFiles;
 use crate::stdio::StdioHub;
@@ -162,7 +163,7 @@ impl Pod {
     pub(crate) async fn stats(&self, id: &ContainerId) -> Result<Stats, ApiError> {
         self.monitor().stats(id.as_str()).map_err(denied)?;
         self.narrow_read(|| Request::Stats(narrow::reference(id)), id.as_str()).await?;
-        self.parts.containers.stats(&process::runtime_container(id)?)
+        Ok(coarse(self.parts.containers.stats(&process::runtime_container(id)?)?))
     }
 
     pub(crate) async fn termination_message(&self, id: &ContainerId) -> Result<Vec<u8>, ApiError> {

@@ -107,6 +107,13 @@ impl Launcher {
             .stdout(ChildStdio::null())
             .stderr(stderr);
         let (child, helper) = self.reaper.spawn(&mut command).map_err(HelperError::Start)?;
+        // E22: what it has forked holds its end too, and would keep us waiting for a killed helper.
+        let channel = Arc::new(channel);
+        let (mut ended, line) = (helper.clone(), Arc::downgrade(&channel));
+        tokio::spawn(async move {
+            ended.wait().await;
+            line.upgrade().inspect(|line| line.hang_up());
+        });
         // Our copies of the helper's descriptors: it must see them closed when we close ours.
         drop(command);
         let reply = channel.send_request(request, &streams).and_then(|()| {

@@ -315,3 +315,45 @@ fn layers_above_layers() {
     assert!(found.contains_key(Path::new("usr/lib/library")));
     assert!(found.contains_key(Path::new("lib")));
 }
+
+// C5: whiteouts behind what they stand for, twice, of a layer's own names, and names given twice
+#[test]
+fn tricks_with_names() {
+    if !can_run() {
+        return;
+    }
+    let new = Archive::default;
+    let setuid = Header { mode: 0o6755, ..Header::new(b'0', "su") };
+    let capable: &[(&str, &[u8])] = &[(
+        "SCHILY.xattr.security.capability",
+        &[1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    )];
+    let path: &[(&str, &[u8])] = &[("path", b"d/by-record"), ("uid", b"77")];
+    let below = new()
+        .dir("d/")
+        .file("d/old", "x")
+        .dir("d/sub/")
+        .file("d/sub/old", "x")
+        .add(setuid, "su")
+        .pax(capable)
+        .file("ping", "ping")
+        .finish();
+    let above = new()
+        .dir("d/")
+        .file("d/new", "y")
+        .file("d/.wh..wh..opq", "")
+        .file("d/.wh..wh..opq", "")
+        .file("twice", "one")
+        .file("twice", "two")
+        .pax(path)
+        .file("d/by-header", "y")
+        .file("su", "evil")
+        .file("ping", "evil")
+        .finish();
+    let found = compare(&[below, above]);
+    assert!(!found.contains_key(Path::new("d/sub")));
+    assert_eq!(found[Path::new("twice")].content, b"two");
+    assert_eq!(found[Path::new("d/by-record")].owner.0, 77);
+    assert_eq!(found[Path::new("su")].mode & 0o7777, 0o644);
+    assert!(found[Path::new("ping")].attributes.is_empty());
+}

@@ -38,6 +38,7 @@ use crate::state::Instance;
 use crate::state::Network;
 use crate::state::PodState;
 use crate::state::Process;
+use crate::state::SpentIds;
 use crate::state::State;
 
 /// Judges the host's requests against a policy, one after the other.
@@ -147,6 +148,7 @@ impl ReferenceMonitor for Monitor {
             updating: false,
             process: Process::creating(grant.stdio),
             execs: std::collections::BTreeMap::new(),
+            spent_execs: SpentIds::default(),
             disturbed: false,
         };
         self.state.history.entry(request.name.clone()).or_default().starts += 1;

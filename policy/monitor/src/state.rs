@@ -57,6 +57,8 @@ pub(crate) struct Instance {
     pub(crate) updating: bool,
     pub(crate) process: Process,
     pub(crate) execs: BTreeMap<String, Process>,
+    /// A21: ids of deleted execs.
+    pub(crate) spent_execs: SpentIds,
     /// The host sent a signal, changed a limit or got the stdin of a command: what the container did
     /// after it proves nothing.
     pub(crate) disturbed: bool,
@@ -109,6 +111,27 @@ pub(crate) struct Content {
     /// Number of the newest revision; 0 = none.
     pub(crate) revision: u64,
     pub(crate) putting: bool,
+}
+
+/// Ids that were deleted. Probes run as long as the pod does, so not every id can be kept: each is,
+/// until at least [`KEPT_IDS`] later ones were deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct SpentIds {
+    newer: BTreeSet<String>,
+    older: BTreeSet<String>,
+}
+
+impl SpentIds {
+    pub(crate) fn contains(&self, id: &str) -> bool {
+        self.newer.contains(id) || self.older.contains(id)
+    }
+
+    fn insert(&mut self, id: String) {
+        if self.newer.len() >= KEPT_IDS {
+            self.older = std::mem::take(&mut self.newer);
+        }
+        self.newer.insert(id);
+    }
 }
 
 impl Instance {
@@ -177,9 +200,7 @@ impl PodState {
             Change::Start { process } => self.advance(&process, State::Starting, State::Running),
             Change::Delete { process } => match process.exec_id {
                 None => self.forget_container(process.container_id),
-                // Probes run for ever, so their ids are not kept: nothing outlives a deleted exec
-                // that a later one of the same id could inherit.
-                Some(_) => self.remove_exec(&process),
+                Some(exec_id) => self.forget_exec(&process.container_id, exec_id),
             },
             Change::Update { id, limits } => {
                 if let Some(instance) = self.containers.get_mut(&id) {
@@ -284,6 +305,13 @@ impl PodState {
         }
     }
 
+    fn forget_exec(&mut self, container_id: &str, exec_id: String) {
+        if let Some(instance) = self.containers.get_mut(container_id) {
+            instance.execs.remove(&exec_id);
+            instance.spent_execs.insert(exec_id);
+        }
+    }
+
     fn remove_exec(&mut self, process: &ProcessRef) {
         if let (Some(instance), Some(exec_id)) =
             (self.containers.get_mut(&process.container_id), &process.exec_id)
@@ -326,3 +354,7 @@ impl Hasher for Bytes {
         0
     }
 }
+
+/// Fewest ids of deleted execs that are kept, by container; at most twice as many are, of 128 bytes
+/// each. A probe every second needs more than an hour for them.
+const KEPT_IDS: usize = 4096;

@@ -38,6 +38,9 @@ struct Args {
     /// For the machine that this program boots: it is its first process, or that of a case there.
     #[arg(long, hide = true)]
     room: Option<Part>,
+    /// Where the room's victim is cut.
+    #[arg(long, hide = true, default_value_t = 0)]
+    step: usize,
 }
 
 /// A part in the room.
@@ -49,6 +52,8 @@ enum Part {
     Enter,
     /// The agent, to boot in a case's namespaces.
     Agent,
+    /// An agent that is killed, or whose helpers are.
+    Victim,
 }
 
 fn main() -> ExitCode {
@@ -59,6 +64,9 @@ fn main() -> ExitCode {
     match args.room {
         Some(Part::Keep) => return room::keep(),
         Some(Part::Agent) => return room::boot_agent(),
+        Some(Part::Victim) => {
+            return room::be_killed(args.mode.unwrap_or(Mode::Policy), args.step);
+        }
         Some(Part::Enter) | None => {}
     }
     match run(&args) {

@@ -8,6 +8,7 @@
 //! are made for it. What runs is what runs in a pod's guest: the agent's service, the container
 //! runtime, the volumes, the puller. The machine ends when this program does.
 
+mod cut;
 mod guest;
 pub(crate) mod look;
 mod machine;
@@ -24,6 +25,7 @@ use crate::Running;
 use crate::Verdict;
 use machine::Machine;
 
+pub use cut::be_killed;
 pub use guest::boot_agent;
 pub use guest::enter;
 pub use guest::keep;

@@ -185,6 +185,13 @@ impl EvilShim {
         self.doors.open().await
     }
 
+    /// Tries to connect, as a port does whose host side has room for a few. The guest may not
+    /// have taken the connection yet.
+    pub(crate) fn knock(&self) -> anyhow::Result<Option<UnixStream>> {
+        let (host, guest) = UnixStream::pair()?;
+        Ok(self.doors.0.try_send(guest).is_ok().then_some(host))
+    }
+
     /// Sends any bytes to any call.
     pub(crate) async fn raw(&self, call: &str, payload: Vec<u8>) -> ttrpc::Result<Vec<u8>> {
         self.raw_on(&self.host, call, payload).await

@@ -20,6 +20,7 @@ use rustix::net::ReturnFlags;
 use rustix::net::SendAncillaryBuffer;
 use rustix::net::SendAncillaryMessage;
 use rustix::net::SendFlags;
+use rustix::net::Shutdown;
 use rustix::net::SocketFlags;
 use rustix::net::SocketType;
 use serde::Deserialize;
@@ -150,6 +151,12 @@ impl Channel {
         }
     }
 
+    /// Ends the wait for a reply. One that is there already is still received.
+    pub(crate) fn hang_up(&self) {
+        // Fails only if nothing is connected any more.
+        let _ = rustix::net::shutdown(&self.0, Shutdown::Read);
+    }
+
     fn send(
         &self,
         message: &impl Serialize,
@@ -273,6 +280,17 @@ mod tests {
         let (agent, helper) = pair();
         drop(helper);
         assert!(matches!(agent.receive_reply(), Err(ChannelError::Closed)));
+    }
+
+    #[test]
+    fn a_wait_is_ended_but_no_reply_lost() {
+        // E22: the helper is killed while a process that it forked holds its end of the line.
+        let (agent, helper) = pair();
+        helper.send_reply(&Reply::Done { pid: 7 }, None).unwrap();
+        agent.hang_up();
+        assert!(matches!(agent.receive_reply(), Ok((Reply::Done { pid: 7 }, None))));
+        assert!(matches!(agent.receive_reply(), Err(ChannelError::Closed)));
+        drop(helper);
     }
 
     #[test]

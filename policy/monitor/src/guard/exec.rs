@@ -25,10 +25,10 @@ pub(crate) fn check_runs(instance: &Instance) -> Result<(), Denial> {
     Err(Denial::new(Rule::Id, "container_id", "the container does not run"))
 }
 
-/// A21: an id means one command among those that are not deleted.
+/// A21: an id means one command, also after its deletion.
 pub(crate) fn check_id_unused(instance: &Instance, exec_id: &str) -> Result<(), Denial> {
-    if instance.execs.contains_key(exec_id) {
-        return Err(Denial::new(Rule::Id, "exec_id", "is in use"));
+    if instance.execs.contains_key(exec_id) || instance.spent_execs.contains(exec_id) {
+        return Err(Denial::new(Rule::Id, "exec_id", "was used before"));
     }
     Ok(())
 }

@@ -224,7 +224,33 @@ fn exec_ids_and_numbers_are_limited() {
     denied(&mut monitor, Rule::Count, "exec_id", |m| m.exec(&probe("more")));
     // Probes go on for ever: a deleted one makes room.
     delete(&mut monitor, &ProcessRef::exec("web-1", "e0"));
-    assert!(monitor.exec(&probe("e0")).is_ok());
+    assert!(monitor.exec(&probe("more")).is_ok());
+}
+
+// A21: the id of a deleted command in another's place
+#[test]
+fn an_exec_id_is_used_once() {
+    let mut monitor = running();
+    let once = |monitor: &mut Monitor, id: &str| {
+        let (_, pending) = monitor.exec(&probe(id)).unwrap();
+        monitor.commit(pending);
+        delete(monitor, &ProcessRef::exec("web-1", id));
+    };
+    once(&mut monitor, "first");
+    denied(&mut monitor, Rule::Id, "exec_id", |m| m.exec(&probe("first")));
+    // One that failed was no command.
+    let (_, pending) = monitor.exec(&probe("failed")).unwrap();
+    monitor.rollback(pending);
+    once(&mut monitor, "failed");
+    // Probes go on for ever: at least the last 4096 are known.
+    for n in 0..4096 {
+        assert!(monitor.exec(&probe("first")).is_err(), "after {n} others");
+        once(&mut monitor, &format!("e{n}"));
+    }
+    for n in [0, 1, 2048, 4095] {
+        denied(&mut monitor, Rule::Id, "exec_id", |m| m.exec(&probe(&format!("e{n}"))));
+    }
+    once(&mut monitor, "new");
 }
 
 // A17: signal not granted

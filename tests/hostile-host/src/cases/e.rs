@@ -6,6 +6,7 @@ mod crash;
 mod devices;
 mod firmware;
 mod hardware;
+mod killed;
 mod launch;
 mod lying_disk;
 mod metadata;
@@ -41,5 +42,5 @@ pub const CASES: &[&Case] = &[
     &shim::E19,
     &records::E20,
     &shim::E21,
-    &crash::E22,
+    &killed::E22,
 ];

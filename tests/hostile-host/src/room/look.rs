@@ -117,6 +117,12 @@ pub(crate) fn leftovers() -> Vec<String> {
     found
 }
 
+/// The processes of this namespace.
+pub(crate) fn processes() -> anyhow::Result<BTreeSet<u32>> {
+    let entries = fs::read_dir("/proc")?.flatten();
+    Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
 fn walk(folder: &Path, found: &mut Vec<String>) {
     let mut entries: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().collect();
     entries.sort_by_key(std::fs::DirEntry::file_name);

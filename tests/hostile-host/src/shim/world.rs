@@ -171,6 +171,13 @@ impl World {
         self.ignores_signals.store(true, Ordering::SeqCst);
     }
 
+    /// Counts, and says how often it was counted before.
+    fn count_of(&self, kind: &'static str) -> u64 {
+        let before = self.state().effects.count(kind);
+        self.count(kind);
+        before as u64
+    }
+
     fn count(&self, kind: &'static str) {
         *self.state().effects.counts.entry(kind).or_default() += 1;
     }
@@ -319,7 +326,15 @@ impl Containers for Handle {
     }
 
     fn stats(&self, _: &ContainerId) -> Result<Stats, ApiError> {
-        Ok(Stats::default())
+        let beats = 1 + self.0.count_of("stats");
+        // One page and some microseconds more each time.
+        Ok(Stats {
+            cpu_usage_usec: 123_457 + beats,
+            memory_usage: (7 << 20) + 4096 * beats,
+            memory_anon: (3 << 20) + 4096 * beats,
+            memory_pgfault: 1000 + beats,
+            ..Stats::default()
+        })
     }
 
     fn update(&self, _: &ContainerId, _: Limits) -> Result<(), NotUpdated> {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Many requests at once, and two hosts.
 
+use std::fs;
+
+use anyhow::Context as _;
 use anyhow::ensure;
 use casemate_agent_api::Code;
 use casemate_agent_api::proto;
@@ -12,6 +15,9 @@ use crate::Guard;
 use crate::Level;
 use crate::Outcome;
 use crate::Verdict;
+use crate::images::Pulls;
+use crate::images::archive::Archive;
+use crate::images::registry::Image;
 use crate::shim::By;
 use crate::shim::EvilShim;
 use crate::shim::deadline;
@@ -63,8 +69,85 @@ async fn a23(context: Context) -> Verdict {
     ensure!(made == 32, "{made} of 32 containers were made, each asked for twice");
     ensure!(!shim.world.has_overlapped(), "two containers were made at once");
     ensure!(shim.world.effects().alive.len() == 32, "not 32 containers are there");
-    Ok(Outcome::pass("one change after the other; of two equal requests one is refused"))
+    mounts_in_order(&context).await?;
+    layers_in_order().await?;
+    Ok(Outcome::pass(
+        "one change after the other; of two equal requests one is refused; 64 at once that create, \
+         put and delete leave each container the policy's mounts in the policy's order, and eight \
+         pulls at once the layers of an image in theirs",
+    ))
 }
+
+/// Containers are made and deleted, and volumes filled, all at once: what is mounted is the policy's
+/// list in its order, whichever order the host gives.
+async fn mounts_in_order(context: &Context) -> anyhow::Result<()> {
+    let policy = requests::POLICY.replace("max_starts = 2", "max_starts = 100");
+    let shim = EvilShim::attested(context, &policy).await?;
+    let tasks: Vec<_> = (0..64)
+        .map(|n| {
+            let client = shim.client.clone();
+            tokio::spawn(async move {
+                let content = format!("content {n}");
+                let put = requests::put("info", "labels", content.as_bytes());
+                let put = client.put_volume(deadline(), &put).await.is_ok();
+                let mut request = requests::web(&format!("id{n}"));
+                if n % 2 == 0 {
+                    request.mounts.reverse();
+                }
+                let made = client.create_container(deadline(), &request).await.is_ok();
+                if made {
+                    let process = requests::process(&request.id, "");
+                    client.delete(deadline(), &process).await.context("delete what never ran")?;
+                }
+                anyhow::Ok((put, made, request.id))
+            })
+        })
+        .collect();
+    let expected = &shim.policy().containers["web"].mounts;
+    let mut made = 0;
+    for task in tasks {
+        let (put, created, id) = task.await??;
+        // Another revision may be on its way at that moment.
+        made += usize::from(created);
+        ensure!(put || context.has_policy(), "no content for {id}");
+        if created {
+            let spec = shim.world.spec(&id).with_context(|| format!("{id} was not made"))?;
+            ensure!(&spec.container.mounts == expected, "{id}: {:?}", spec.container.mounts);
+        }
+    }
+    ensure!(made > 0, "no container was made");
+    ensure!(!shim.world.has_overlapped(), "two containers were made at once");
+    ensure!(shim.world.effects().alive.is_empty(), "a deleted container is there");
+    Ok(())
+}
+
+/// Sixteen layers of which each replaces what the one before wrote, pulled eight times at once: layers
+/// come in any order, and are applied in the manifest's.
+async fn layers_in_order() -> anyhow::Result<()> {
+    let layers = (0..LAYERS).map(|n| {
+        let layer = Archive::default().file("top", n.to_string()).file(&format!("own-{n}"), "");
+        // The file of the layer below goes, and no other.
+        if n == 0 { layer } else { layer.file(&format!(".wh.own-{}", n - 1), "") }
+    });
+    let image = layers.fold(Image::new(), |image, layer| image.layer(&layer.finish()));
+    let pulls = (0..8).map(|_| async {
+        let pulls = Pulls::new()?;
+        let pulled = pulls.try_image(&image, |_| None).await?;
+        ensure!(pulled.is_ok(), "an honest image is refused: {pulled:?}");
+        let mut names = Vec::new();
+        for entry in fs::read_dir(pulls.rootfs())? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        ensure!(names == [format!("own-{}", LAYERS - 1), "top".to_owned()], "{names:?}");
+        let top = fs::read_to_string(pulls.rootfs().join("top"))?;
+        ensure!(top == (LAYERS - 1).to_string(), "layer {top} is on top");
+        Ok(())
+    });
+    futures_util::future::try_join_all(pulls).await.map(drop)
+}
+
+const LAYERS: usize = 16;
 
 pub(super) const A26: Case = Case {
     id: "A26",

@@ -2,6 +2,7 @@
 //! Bytes that are no requests, and far too many that are.
 
 use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::ensure;
 use casemate_agent_api::mux::StreamKind;
@@ -92,7 +93,7 @@ async fn a24(context: Context) -> Verdict {
 pub(super) const A25: Case = Case {
     id: "A25",
     level: Level::P,
-    attack: "more streams and calls than any host needs, and answers that nobody reads",
+    attack: "10 000 connections and streams, slow ones, and more calls than any host needs",
     defence: Defence::Code(Guard {
         function: "casemate_agent_api::mux::session::Session::has_room",
         sabotage: "true",
@@ -136,6 +137,8 @@ async fn a25(context: Context) -> Verdict {
     ensure!(asked - refused > 400, "{} streams only", asked - refused);
     drop(raw);
 
+    let flood = flood(&context).await?;
+
     // Ten hosts that connect and say nothing, one after the other; then an honest one.
     for _ in 0..10 {
         drop(shim.raw_connection().await?);
@@ -144,7 +147,66 @@ async fn a25(context: Context) -> Verdict {
     let running = client.state(deadline(), &requests::process("c1", "")).await?;
     ensure!(running.state.enum_value() == Ok(proto::ProcessState::RUNNING), "{running:?}");
     ensure!(shim.world.effects() == before, "the container was touched");
-    Ok(Outcome::pass("512 streams and 512 calls at most; the container runs on"))
+    Ok(Outcome::pass(format!("512 streams and 512 calls at most; {flood}; the container runs on")))
+}
+
+/// 10 000 connections beside the one that is served, 10 000 streams one after the other, and 400
+/// streams at once that send a request of 1 MiB byte by byte.
+async fn flood(context: &Context) -> anyhow::Result<String> {
+    let shim = EvilShim::running(context).await?;
+    let running = requests::process("c1", "");
+    shim.client.state(deadline(), &running).await?;
+    let (files, memory) = (open_files()?, resident()?);
+    let mut slow = Vec::new();
+    for _ in 0..400 {
+        let mut stream = shim.host.open(StreamKind::Rpc)?;
+        // Its header is whole, its body never.
+        stream.write_all(&[0, 0x10, 0, 0, 0, 0, 0, 1, 1, 0]).await?;
+        slow.push(stream);
+        // As fast as the guest takes them: it resets what comes faster.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut waiting = Vec::new();
+    let mut slowest = Duration::ZERO;
+    for n in 0..10_000 {
+        waiting.extend(shim.knock()?);
+        let mut stream = shim.host.open(StreamKind::Rpc)?;
+        let _ = stream.write_all(&[0]).await;
+        drop(stream);
+        if n % 100 == 0 {
+            for mut stream in std::mem::take(&mut slow) {
+                if stream.write_all(&[0x0a]).await.is_ok() {
+                    slow.push(stream);
+                }
+            }
+            let begun = Instant::now();
+            let state = shim.client.state(deadline(), &running).await?.state;
+            ensure!(state.enum_value() == Ok(proto::ProcessState::RUNNING), "{state:?}");
+            slowest = slowest.max(begun.elapsed());
+        }
+    }
+    let more_files = open_files()?.saturating_sub(files);
+    let more_memory = resident()?.saturating_sub(memory);
+    ensure!(slow.len() > 300, "only {} slow streams are served", slow.len());
+    // Those that wait are two files each in this process, which is both ends.
+    ensure!(waiting.len() <= 8, "{} connections at once", waiting.len());
+    ensure!(more_files <= 2 * waiting.len() + 8, "{more_files} more files are open");
+    // Of both ends, and of 512 streams with their buffers at the most.
+    ensure!(more_memory < 64 << 10, "memory has grown by {more_memory} KiB");
+    ensure!(slowest < Duration::from_secs(5), "an answer takes {slowest:?}");
+    Ok(format!(
+        "under 10 000 connections, 10 000 streams and {} slow ones at most {} connections wait, \
+         {more_files} more files are open, memory grows by {more_memory} KiB, and each of 100 \
+         requests is answered within {} ms",
+        slow.len(),
+        waiting.len(),
+        slowest.as_millis()
+    ))
+}
+
+/// Open files of this process.
+fn open_files() -> anyhow::Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/fd")?.count())
 }
 
 /// Resident memory of this process in KiB.
